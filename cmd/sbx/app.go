@@ -1,0 +1,187 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"github.com/xrash/smetrics"
+
+	"github.com/sbx-build/sbx/sandbox"
+)
+
+// verbs are the words that may stand first. Everything else that stands first
+// is a flag of run, or a mistake.
+var verbs = []string{"run", "plan", "why", "path", "reset", "doctor", "completion", "help"}
+
+// verb puts "run" in front where the command line starts with a flag, and
+// refuses a word that is none of ours: a command must follow `--`, so that a
+// new verb never changes what an old command line means.
+func verb(args []string) ([]string, error) {
+	if len(args) < 2 {
+		return nil, usagef("sbx -- make", "cannot run: no command is given")
+	}
+	switch first := args[1]; {
+	case first == "--help" || first == "-h":
+		return []string{args[0], "help"}, nil
+	case first == "--version" || first == "-v":
+		return []string{args[0], "version"}, nil
+	case strings.HasPrefix(first, "-"):
+		return append([]string{args[0], "run"}, args[1:]...), nil
+	default:
+		if first == "trash" && len(args) == 3 || first == "version" {
+			return args, nil
+		}
+		for _, v := range verbs {
+			if first == v {
+				return showEnv(args), nil
+			}
+		}
+		if near := nearest(first, verbs); near != "" {
+			return nil, usagef("sbx "+near+"   (or, to run the program: sbx -- "+shell(args[1:])+")", "cannot do %q: there is no such verb; the nearest is %q", first, near)
+		}
+		return nil, usagef("sbx -- "+shell(args[1:]), "cannot do %q: there is no such verb, and a command follows --", first)
+	}
+}
+
+// showEnv gives the flag of `sbx plan --env` a name of its own: --env takes a
+// value there too, because plan takes the flags of run, and is meant alone where
+// no value follows.
+func showEnv(args []string) []string {
+	if args[1] != "plan" {
+		return args
+	}
+	out := append([]string(nil), args...)
+	for i, a := range out {
+		if a == "--" {
+			break
+		}
+		if a == "--env" && (i+1 == len(out) || strings.HasPrefix(out[i+1], "-")) {
+			out[i] = "--show-env"
+		}
+	}
+	return out
+}
+
+// nearest is the word that was probably meant, or "".
+func nearest(word string, list []string) string {
+	best, score := "", 0.85
+	for _, w := range list {
+		if s := smetrics.JaroWinkler(word, w, 0.7, 4); s > score {
+			best, score = w, s
+		}
+	}
+	return best
+}
+
+// shell quotes a command line for a shell.
+func shell(args []string) string {
+	words := make([]string, len(args))
+	for i, a := range args {
+		words[i] = a
+		if a == "" || strings.Trim(a, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,@%+") != "" {
+			words[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// newApp is the table of verbs. status is the exit status of what was done.
+func newApp(r *report, status *int) *cli.App {
+	dir, err := os.Getwd()
+	o := &sandbox.Options{Dir: dir, Environ: os.Environ(), Warn: func(line string) { r.line("warning: %s", line) }}
+	// check runs first in every action that needs a working directory.
+	check := func(f func(*cli.Context) error) cli.ActionFunc {
+		return func(c *cli.Context) error {
+			if err != nil && o.Dir == "" {
+				return fmt.Errorf("cannot find the working directory: %w", errors.Unwrap(err))
+			}
+			return f(c)
+		}
+	}
+	app := &cli.App{
+		Name:            "sbx",
+		HideHelp:        true,
+		HideHelpCommand: true,
+		HideVersion:     true,
+		Writer:          os.Stdout,
+		ErrWriter:       io.Discard,
+		// A comma belongs to the value: --env A=1,2.
+		DisableSliceFlagSeparator: true,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		Commands: []*cli.Command{
+			{Name: "run", Flags: runFlags(o), Action: check(func(c *cli.Context) error { return runCommand(c, o, r, status) })},
+			{Name: "plan", Flags: append(runFlags(o), planFlags()...), Action: check(func(c *cli.Context) error { return printPlan(c, o) })},
+			{Name: "why", Flags: runFlags(o), Action: check(func(c *cli.Context) error { return why(c, o) })},
+			{Name: "path", Flags: placeFlags(o), Action: check(func(c *cli.Context) error { return printPath(c, o) })},
+			{Name: "reset", Flags: append(placeFlags(o), resetFlags()...), Action: check(func(c *cli.Context) error { return reset(c, o, r) })},
+			{Name: "trash", Hidden: true, Action: func(c *cli.Context) error { return emptyTrash(c.Args().First()) }},
+			{Name: "help", Action: func(c *cli.Context) error { return printHelp(c.Args().First()) }},
+			{Name: "version", Hidden: true, Action: func(*cli.Context) error { fmt.Println(version()); return nil }},
+		},
+	}
+	for _, c := range app.Commands {
+		c.HideHelp = true
+		c.OnUsageError = func(c *cli.Context, err error, _ bool) error { return flagError(c, err) }
+	}
+	app.OnUsageError = func(c *cli.Context, err error, _ bool) error { return flagError(c, err) }
+	return app
+}
+
+// flagError puts the flag package's words into ours.
+func flagError(c *cli.Context, err error) error {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		return err
+	}
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		if name == "help" || name == "h" || name == "-help" {
+			return printHelp(c.Command.Name)
+		}
+		var names []string
+		for _, f := range c.Command.Flags {
+			names = append(names, f.Names()...)
+		}
+		if near := nearest(name, names); near != "" {
+			return usagef("sbx "+c.Command.Name+" "+dashes(near)+" …", "cannot use the flag %s: there is none; the nearest is %s", dashes(name), dashes(near))
+		}
+		return usagef("sbx help "+c.Command.Name, "cannot use the flag %s: there is none", dashes(name))
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return usagef("sbx help "+c.Command.Name, "cannot use the flag %s: its value is missing", dashes(strings.TrimPrefix(name, "-")))
+	}
+	if rest, ok := strings.CutPrefix(text, "invalid value "); ok {
+		// invalid value "x" for flag -ro: cannot use the rule …
+		if _, cause, ok := strings.Cut(rest, ": "); ok {
+			return usagef("sbx help "+c.Command.Name, "%s", cause)
+		}
+	}
+	return usagef("sbx help "+c.Command.Name, "cannot understand the command line: %s", text)
+}
+
+func dashes(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + strings.TrimLeft(name, "-")
+}
+
+// version comes from the build: the module's version, or the commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "sbx (unknown version)"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && (v == "" || v == "(devel)") {
+			v = s.Value
+		}
+	}
+	return fmt.Sprintf("sbx %s %s", v, info.GoVersion)
+}

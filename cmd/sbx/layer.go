@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/sbx-build/sbx/sandbox"
+	"github.com/sbx-build/sbx/sandbox/state"
+)
+
+// printPath is `sbx path [FILE]`: where the layer's version of a file is.
+func printPath(c *cli.Context, o *sandbox.Options) error {
+	if c.Args().Len() > 1 {
+		return usagef("sbx path FILE", "cannot print the path: one file at a time")
+	}
+	s, err := sandbox.Open(*o)
+	if err != nil {
+		return err
+	}
+	path := s.Layer.Upper()
+	if file := c.Args().First(); file != "" {
+		rel, err := filepath.Rel(s.Tree.Root, resolved(join(s.Policy.Dir, file)))
+		if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+			return usagef("sbx path FILE", "cannot find %q in the layer: it is not below the source tree %q", file, s.Tree.Root)
+		}
+		path = filepath.Join(path, rel)
+		if _, err := os.Lstat(path); err != nil {
+			return fmt.Errorf("cannot find %q in the layer %q: no run has written it", file, s.Layer.Name)
+		}
+	}
+	fmt.Println(path)
+	return nil
+}
+
+// resolved makes the directory of a path real, not its last name: that may be
+// missing on the host, or be a symlink of the build's.
+func resolved(path string) string {
+	dir, name := filepath.Split(filepath.Clean(path))
+	for d, rest := filepath.Clean(dir), name; ; d, rest = filepath.Dir(d), filepath.Join(filepath.Base(d), rest) {
+		if real, err := filepath.EvalSymlinks(d); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if d == "/" {
+			return filepath.Clean(path)
+		}
+	}
+}
+
+func resetFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "home", Usage: "wipe the layer's private home instead"},
+		&cli.BoolFlag{Name: "all", Usage: "wipe both, and the layer itself"},
+	}
+}
+
+// reset is `sbx reset`.
+func reset(c *cli.Context, o *sandbox.Options, r *report) error {
+	if c.Args().Present() {
+		return usagef("sbx reset", "cannot reset %q: reset takes no path; it wipes the layer", c.Args().First())
+	}
+	s, err := sandbox.Open(*o)
+	if err != nil {
+		return err
+	}
+	w := state.Wipe{Files: !c.Bool("home") || c.Bool("all"), Home: c.Bool("home") || c.Bool("all")}
+	if !s.Layer.Exists() {
+		r.line("there is nothing to reset: the layer %q of %q does not exist", s.Layer.Name, s.Tree.Root)
+		return nil
+	}
+	_, err = s.Layer.Reset(w)
+	if err != nil {
+		return err
+	}
+	startEmptyTrash(s.Store)
+	switch {
+	case w.Files && w.Home:
+		r.line("wiped the layer %q of %q, its home included", s.Layer.Name, s.Tree.Root)
+	case w.Home:
+		r.line("wiped the home of the layer %q of %q", s.Layer.Name, s.Tree.Root)
+	default:
+		r.line("wiped the layer %q of %q; its home is kept (--home wipes it, --all both)", s.Layer.Name, s.Tree.Root)
+	}
+	return nil
+}
+
+// startEmptyTrash deletes what was renamed away, behind the prompt's back.
+func startEmptyTrash(s state.Store) {
+	cmd := exec.Command("/proc/self/exe", "trash", s.Root)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err == nil {
+		cmd.Process.Release()
+	}
+}
+
+// emptyTrash is the hidden verb that does it.
+func emptyTrash(root string) error {
+	return sandbox.EmptyTrash(state.Store{Root: root})
+}

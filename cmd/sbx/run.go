@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox"
+	"github.com/sbx-build/sbx/sandbox/policy"
+)
+
+// runCommand is `sbx run`.
+func runCommand(c *cli.Context, o *sandbox.Options, r *report, status *int) error {
+	o.Args = c.Args().Slice()
+	if len(o.Args) == 0 {
+		return usagef("sbx -- make", "cannot run: no command is given")
+	}
+	if o.Throwaway && o.Layer != "" {
+		return usagef("sbx --rm -- "+shell(o.Args), "cannot use --rm together with --layer: a throw-away layer has no name")
+	}
+	end, err := sandbox.Run(*o)
+	if err != nil {
+		return err
+	}
+	if end.Wait.Signaled() {
+		dieOf(end.Wait.Signal())
+	}
+	*status = end.ExitCode()
+	return nil
+}
+
+// dieOf ends sbx as the command ended, so that a shell or make(1) sees a
+// signal and not a status. It returns where that is not possible.
+func dieOf(s unix.Signal) {
+	// The command's core has been dropped; sbx has none to show.
+	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	signal.Reset(s)
+	unix.Kill(os.Getpid(), s)
+}
+
+func planFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "show-env"}, // typed as --env, see showEnv
+		&cli.BoolFlag{Name: "seccomp"},
+	}
+}
+
+// printPlan is `sbx plan`.
+func printPlan(c *cli.Context, o *sandbox.Options) error {
+	o.Args = c.Args().Slice()
+	if len(o.Args) == 0 {
+		o.Args = []string{"true"}
+	}
+	if c.Bool("seccomp") {
+		filter, err := sandbox.Filter(*o)
+		if err == nil {
+			fmt.Print(filter)
+		}
+		return err
+	}
+	if c.Bool("show-env") {
+		s, err := sandbox.Open(*o)
+		if err == nil {
+			printEnv(s.Vars)
+		}
+		return err
+	}
+	_, p, err := sandbox.Prepare(*o)
+	if err == nil {
+		fmt.Print(p)
+	}
+	return err
+}
+
+// printEnv lists what the command gets, with values, and then what it does not
+// get, without.
+func printEnv(vars []policy.Var) {
+	for _, v := range vars {
+		if v.Pass {
+			fmt.Printf("pass  %s=%s  (%s)\n", v.Name, printable(v.Value), v.Why)
+		}
+	}
+	for _, v := range vars {
+		if !v.Pass {
+			fmt.Printf("drop  %s  (%s)\n", printable(v.Name), v.Why)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package sandbox
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/policy"
+)
+
+// Options is what was typed, parsed but not yet looked up.
+type Options struct {
+	// Args is the command; it may be empty for anything but Run.
+	Args []string
+	// Dir is the working directory, -C applied; absolute.
+	Dir string
+	// Environ is the caller's environment, as of os.Environ.
+	Environ []string
+
+	Source, State, Layer string
+	Throwaway            bool
+	Rules                []policy.Rule
+	With                 []policy.With
+	Network              policy.Network
+	Env                  []policy.EnvRule
+	Root, AllowUserns    bool
+	TmpSize              int64
+	Processes            uint64
+
+	// Warn is told what the user should know, a line each; nil drops it.
+	Warn func(line string)
+}
+
+func (o Options) warn(format string, a ...any) {
+	if o.Warn != nil {
+		o.Warn(fmt.Sprintf(format, a...))
+	}
+}
+
+// Getenv looks a variable up in the caller's environment.
+func (o Options) Getenv(name string) string {
+	for i := len(o.Environ) - 1; i >= 0; i-- {
+		if v, ok := strings.CutPrefix(o.Environ[i], name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// Status is how the command ended.
+type Status struct{ Wait unix.WaitStatus }
+
+// ExitCode is the command's exit status, or 128+n for signal n.
+func (s Status) ExitCode() int {
+	if s.Wait.Signaled() {
+		return 128 + int(s.Wait.Signal())
+	}
+	return s.Wait.ExitStatus()
+}
+
+// DescriptorError is a standard descriptor that would be a way out.
+type DescriptorError struct {
+	FD  int
+	Why string
+}
+
+func (e *DescriptorError) Error() string {
+	return fmt.Sprintf("cannot hand on file descriptor %d: %s", e.FD, e.Why)
+}
+
+// Hint is a command line that avoids the error.
+func (e *DescriptorError) Hint() string {
+	if e.FD == 0 {
+		return "sbx -- COMMAND </dev/null"
+	}
+	return fmt.Sprintf("sbx -- COMMAND %d>/dev/null", e.FD)
+}
+
+// checkDescriptors refuses what would show the host: through a directory's
+// descriptor, /proc/self/fd/N/.. leads to the host's root.
+func checkDescriptors() error {
+	for fd := 0; fd <= 2; fd++ {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			continue // closed; the Go runtime opens /dev/null there
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			return &DescriptorError{fd, "it is a directory, and the build could leave the sandbox through it"}
+		}
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err == nil && flags&unix.O_PATH != 0 {
+			return &DescriptorError{fd, "it was opened with O_PATH"}
+		}
+	}
+	return nil
+}
+
+// newRun makes the name of a run.
+func newRun() string {
+	var b [6]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// home finds the caller's $HOME; it need not exist.
+func home(o Options) string {
+	h := o.Getenv("HOME")
+	if !filepath.IsAbs(h) {
+		return ""
+	}
+	if real, err := filepath.EvalSymlinks(h); err == nil {
+		return real
+	}
+	return filepath.Clean(h)
+}
+
+// workingDir returns the real working directory, and $PWD where that is another
+// way to the same directory.
+func workingDir(o Options) (real, logical string, err error) {
+	real, err = filepath.EvalSymlinks(o.Dir)
+	if err != nil {
+		var pe *os.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return "", "", fmt.Errorf("cannot enter %q: %w", o.Dir, err)
+	}
+	pwd := filepath.Clean(o.Getenv("PWD"))
+	if o.Dir != real && filepath.IsAbs(o.Dir) {
+		pwd = o.Dir
+	}
+	if filepath.IsAbs(pwd) && pwd != real {
+		a, errA := os.Stat(pwd)
+		b, errB := os.Stat(real)
+		if errA == nil && errB == nil && os.SameFile(a, b) {
+			return real, pwd, nil
+		}
+	}
+	return real, "", nil
+}

@@ -1,0 +1,45 @@
+package sandbox
+
+import (
+	"errors"
+
+	"github.com/sbx-build/sbx/sandbox/host"
+	"github.com/sbx-build/sbx/sandbox/internal/child"
+	"github.com/sbx-build/sbx/sandbox/policy"
+	"github.com/sbx-build/sbx/sandbox/state"
+)
+
+// The errors that a caller may want to tell apart.
+type (
+	// ExecError is a command that could not be executed.
+	ExecError = child.ExecError
+	// StepError is a step of the plan that failed.
+	StepError = child.StepError
+	// CloneError is a sandbox that could not be made at all.
+	CloneError = child.CloneError
+	// RuleError is a rule that cannot be meant.
+	RuleError = policy.RuleError
+)
+
+// Hints are commands that may help after an error, found by looking at the
+// machine once more.
+func Hints(err error) []string {
+	var clone *CloneError
+	var step *StepError
+	switch {
+	case errors.As(err, &clone), errors.As(err, &step):
+		return host.Explain(err)
+	}
+	return nil
+}
+
+// EmptyTrash deletes everything in the trash of the store.
+func EmptyTrash(s state.Store) error {
+	var first error
+	for _, dir := range s.Trash() {
+		if err := state.Delete(dir); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}

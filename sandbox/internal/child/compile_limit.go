@@ -1,0 +1,191 @@
+package child
+
+import (
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/plan"
+)
+
+// mapIDs gives the user namespace its ids. A map of one line, the caller's own
+// id, the child writes itself; the kernel wants setgroups(2) denied for it
+// (user_namespaces(7)). Anything longer the parent has written by newuidmap(1)
+// while the child waits.
+func (c *compiler) mapIDs(s plan.MapIDs) {
+	if !s.UIDs.Single() || !s.GIDs.Single() {
+		c.g.barrier = true
+		buf := make([]byte, 8)
+		c.add(unix.SYS_READ, barrierFD, c.g.bytes(buf), 1).demand(1)
+		return
+	}
+	for _, w := range [][2]string{{"setgroups", "deny"}, {"uid_map", s.UIDs.String()}, {"gid_map", s.GIDs.String()}} {
+		c.add(unix.SYS_OPENAT, at, c.g.str("/proc/self/"+w[0]), unix.O_WRONLY|unix.O_CLOEXEC).to(slotFile)
+		c.writeAll(w[1])
+	}
+}
+
+// restrict compiles the steps after which less is possible. It returns false
+// for a step that is none of them.
+func (c *compiler) restrict(s plan.Step) bool {
+	switch s := s.(type) {
+	case plan.Loopback:
+		c.loopback()
+	case plan.Hostname:
+		c.add(unix.SYS_SETHOSTNAME, c.g.str(s.Name), uintptr(len(s.Name)))
+	case plan.Keyring:
+		// ENOSYS: a kernel without keyrings; EPERM: a container's filter
+		// refuses the call, and then refuses the build's as well.
+		c.add(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).ok(unix.ENOSYS, unix.EPERM)
+	case plan.Limits:
+		c.limits(s)
+	case plan.Capabilities:
+		c.capabilities(s)
+	case plan.TieToParent:
+		c.tie()
+	case plan.Forget:
+		c.forget()
+	case plan.NoNewPrivs:
+		c.add(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	case plan.Scope:
+		c.scope()
+	case plan.Filter:
+		c.filter(s)
+	default:
+		return false
+	}
+	return true
+}
+
+// loopback sets IFF_UP on lo; the kernel then gives it 127.0.0.1 and ::1.
+func (c *compiler) loopback() {
+	// struct ifreq { char ifr_name[16]; short ifr_flags; … }, 40 bytes.
+	req := make([]byte, 40)
+	copy(req, "lo")
+	*(*uint16)(unsafe.Pointer(&req[16])) = unix.IFF_UP
+	c.add(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0).to(slotFile)
+	c.add(unix.SYS_IOCTL, 0, unix.SIOCSIFFLAGS, c.g.bytes(req)).with(0, slotFile)
+	c.add(unix.SYS_CLOSE).with(0, slotFile)
+}
+
+func (c *compiler) limits(s plan.Limits) {
+	set := func(resource int, soft, hard uint64) {
+		c.add(unix.SYS_PRLIMIT64, 0, uintptr(resource), pinned(c.g, &unix.Rlimit{Cur: soft, Max: hard}), 0)
+	}
+	if s.Nofile[1] != 0 {
+		set(unix.RLIMIT_NOFILE, s.Nofile[0], s.Nofile[1])
+	}
+	// A core_pattern that is a pipe ignores 0 and hands the dump of a hostile
+	// process to a helper that is root; at 1 the kernel drops it
+	// (fs/coredump.c).
+	set(unix.RLIMIT_CORE, 1, 1)
+	if s.Processes != 0 {
+		set(unix.RLIMIT_NPROC, s.Processes, s.Processes)
+	}
+}
+
+// securebits(7 capabilities): exec of a program by uid 0 gives nothing, a
+// change of uid keeps nothing, and none of that can be changed back.
+const (
+	noRoot         = 1<<0 | 1<<1
+	noSetuidFixup  = 1<<2 | 1<<3
+	keepCapsLocked = 1 << 5
+	noAmbientRaise = 1<<6 | 1<<7
+)
+
+func (c *compiler) capabilities(s plan.Capabilities) {
+	bits := uintptr(noRoot | noSetuidFixup | keepCapsLocked | noAmbientRaise)
+	if len(s.Keep) > 0 {
+		bits = keepCapsLocked | noAmbientRaise
+	}
+	c.add(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, bits)
+	c.add(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+	var keep uint64
+	for _, k := range s.Keep {
+		keep |= 1 << k
+	}
+	for k := range 64 {
+		if keep&(1<<k) == 0 {
+			// EINVAL: beyond the kernel's last capability.
+			o := c.add(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(k))
+			if k > unix.CAP_CHECKPOINT_RESTORE {
+				o.ok(unix.EINVAL).onQuiet = 0
+			}
+		}
+	}
+	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := &[2]unix.CapUserData{
+		{Effective: uint32(keep), Permitted: uint32(keep)},
+		{Effective: uint32(keep >> 32), Permitted: uint32(keep >> 32)},
+	}
+	c.add(unix.SYS_CAPSET, pinned(c.g, header), pinned(c.g, data))
+}
+
+// tie sends the child SIGKILL when the thread that cloned it ends, and ends it
+// if that has happened already: then nobody reads the status pipe, and
+// ppoll(2) reports POLLERR for it.
+func (c *compiler) tie() {
+	c.add(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+	fds := &unix.PollFd{Fd: statusFD}
+	c.add(unix.SYS_PPOLL, pinned(c.g, fds), 1, pinned(c.g, &unix.Timespec{}), 0, 8).demand(0)
+}
+
+// forget overwrites the strings that the kernel put on the stack for sbx:
+// arguments, then the environment, then the name of the program file
+// (fs/exec.c). /proc/1/cmdline shows them even of a process that is not
+// dumpable.
+func (c *compiler) forget() {
+	if start, length := stringsArea(); length > 0 {
+		c.add(unix.SYS_OPENAT, at, c.g.str("/dev/zero"), unix.O_RDONLY|unix.O_CLOEXEC).to(slotFile)
+		c.add(unix.SYS_READ, 0, start, length).with(0, slotFile).demand(length)
+		c.add(unix.SYS_CLOSE).with(0, slotFile)
+	}
+	c.add(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+}
+
+// stringsArea is where the kernel put the process's strings.
+func stringsArea() (start, length uintptr) {
+	if len(os.Args) == 0 || len(os.Args[0]) == 0 {
+		return 0, 0
+	}
+	start = uintptr(unsafe.Pointer(unsafe.StringData(os.Args[0])))
+	aux, err := unix.Auxv()
+	if err != nil {
+		return 0, 0
+	}
+	for _, a := range aux {
+		if a[0] == atExecfn && a[1] > start && a[1]-start < 16<<20 {
+			return start, a[1] - start
+		}
+	}
+	return 0, 0
+}
+
+// atExecfn is AT_EXECFN of getauxval(3).
+const atExecfn = 31
+
+// scope is Landlock's: no signal and no connection to an abstract socket
+// beyond the processes that share the ruleset (landlock(7), ABI 6).
+func (c *compiler) scope() {
+	// struct landlock_ruleset_attr { __u64 handled_access_fs,
+	// handled_access_net, scoped; }
+	attr := &[3]uint64{0, 0, unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL}
+	c.add(unix.SYS_LANDLOCK_CREATE_RULESET, pinned(c.g, attr), unsafe.Sizeof(*attr), 0).to(slotFile)
+	c.add(unix.SYS_LANDLOCK_RESTRICT_SELF, 0, 0).with(0, slotFile)
+	c.add(unix.SYS_CLOSE).with(0, slotFile)
+}
+
+func (c *compiler) filter(s plan.Filter) {
+	if len(s.Program) == 0 {
+		c.err = errNoFilter
+		return
+	}
+	list := make([]unix.SockFilter, len(s.Program))
+	for i, in := range s.Program {
+		list[i] = unix.SockFilter(in)
+	}
+	c.g.pin = append(c.g.pin, list)
+	prog := &unix.SockFprog{Len: uint16(len(list)), Filter: &list[0]}
+	c.add(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, pinned(c.g, prog))
+}

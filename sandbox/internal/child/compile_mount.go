@@ -1,0 +1,283 @@
+package child
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/plan"
+)
+
+// newRoot mounts the new root over /proc, which every system has, and swaps it
+// with the host's. That moves the host's /proc back into sight.
+func (c *compiler) newRoot(s plan.NewRoot) {
+	g := c.g
+	c.add(unix.SYS_MOUNT, g.str("sbx"), g.str("/proc"), g.str("tmpfs"), unix.MS_NOSUID|unix.MS_NODEV, g.str("mode=0755,size="+s.Size))
+	c.add(unix.SYS_CHDIR, g.str("/proc"))
+	host := strings.TrimPrefix(plan.Host, "/")
+	c.add(unix.SYS_MKDIRAT, at, g.str(host), 0o700)
+	c.add(unix.SYS_PIVOT_ROOT, g.str("."), g.str(host))
+	c.add(unix.SYS_CHDIR, g.str("/"))
+	c.add(unix.SYS_MKDIRAT, at, g.str(plan.Scratch), 0o755)
+}
+
+// setattr is mount_setattr(2), Linux 5.12.
+func (c *compiler) setattr(path string, recursive bool, set uint64) {
+	flags := uintptr(0)
+	if recursive {
+		flags = unix.AT_RECURSIVE
+	}
+	attr := &unix.MountAttr{Attr_set: set}
+	c.add(unix.SYS_MOUNT_SETATTR, at, c.g.str(path), flags, pinned(c.g, attr), unsafe.Sizeof(*attr))
+}
+
+// onHost is where a host path stands while the root is assembled.
+func onHost(path string) string {
+	if path == plan.Scratch || strings.HasPrefix(path, plan.Scratch+"/") {
+		return path // a layer that sbx has made there
+	}
+	return plan.Host + path
+}
+
+// node creates an empty mount point on a tmpfs of ours.
+func (c *compiler) node(path string, dir bool) {
+	if dir {
+		c.add(unix.SYS_MKDIRAT, at, c.g.str(path), 0o755).ok(unix.EEXIST)
+		return
+	}
+	c.add(unix.SYS_MKNODAT, at, c.g.str(path), unix.S_IFREG|0o644, 0).ok(unix.EEXIST)
+}
+
+func (c *compiler) stage(s plan.Stage) {
+	path := plan.Scratch + "/" + s.Name
+	c.node(path, s.Dir)
+	c.add(unix.SYS_MOUNT, c.g.str(onHost(s.Source)), c.g.str(path), 0, unix.MS_BIND|unix.MS_REC, 0)
+	c.setattr(path, true, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+}
+
+func (c *compiler) device(s plan.Device) {
+	c.node(s.Place.Path, s.Place.Dir)
+	c.add(unix.SYS_MOUNT, c.g.str(onHost(s.Source)), c.g.str(s.Place.Path), 0, unix.MS_BIND|unix.MS_REC, 0)
+}
+
+func (c *compiler) writeFile(s plan.WriteFile) {
+	g := c.g
+	if s.Data == "" {
+		c.add(unix.SYS_MKNODAT, at, g.str(s.Path), unix.S_IFREG|uintptr(s.Mode), 0).ok(unix.EEXIST)
+		return
+	}
+	c.add(unix.SYS_OPENAT, at, g.str(s.Path), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, uintptr(s.Mode)).to(slotFile)
+	c.writeAll(s.Data)
+}
+
+// writeAll writes to slotFile in one call, and closes it.
+func (c *compiler) writeAll(data string) {
+	c.add(unix.SYS_WRITE, 0, c.g.str(data), uintptr(len(data))).with(0, slotFile).demand(uintptr(len(data)))
+	c.add(unix.SYS_CLOSE).with(0, slotFile)
+}
+
+func (c *compiler) bind(s plan.Bind) {
+	source := onHost(s.Source)
+	if s.Staged != "" {
+		source = plan.Scratch + "/" + s.Staged
+	}
+	c.attach(source, s.Place)
+}
+
+// attach binds source, with all below it, at a place.
+func (c *compiler) attach(source string, p plan.Place) {
+	if p.Ground == "" {
+		c.add(unix.SYS_MOUNT, c.g.str(source), c.g.str(p.Path), 0, unix.MS_BIND|unix.MS_REC, 0)
+		return
+	}
+	c.walk(p)
+	c.add(unix.SYS_OPEN_TREE, at, c.g.str(source), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE).to(slotTree)
+	c.moveTo(slotTree, slotDir)
+}
+
+// moveTo mounts a detached tree on the directory or file in target, and closes
+// both.
+func (c *compiler) moveTo(tree, target slot) {
+	empty := c.g.str("")
+	c.add(unix.SYS_MOVE_MOUNT, 0, empty, 0, empty, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH).with(0, tree).with(2, target)
+	c.add(unix.SYS_CLOSE).with(0, tree)
+	c.add(unix.SYS_CLOSE).with(0, target)
+}
+
+func (c *compiler) tmpfs(s plan.Tmpfs) {
+	options := fmt.Sprintf("mode=%o", s.Mode)
+	if s.Size > 0 {
+		options += fmt.Sprintf(",size=%d", s.Size)
+	}
+	c.add(unix.SYS_MOUNT, c.g.str("tmpfs"), c.g.str(s.Path), c.g.str("tmpfs"), unix.MS_NOSUID|unix.MS_NODEV, c.g.str(options))
+}
+
+func (c *compiler) mask(s plan.Mask) {
+	if s.Optional {
+		// ENOENT: nothing there, nothing to hide.
+		c.add(unix.SYS_MOUNT, c.g.str("/dev/null"), c.g.str(s.Place.Path), 0, unix.MS_BIND, 0).ok(unix.ENOENT)
+		return
+	}
+	source := plan.Scratch + "/mask/file"
+	if s.Place.Dir {
+		source = plan.Scratch + "/mask/dir"
+	}
+	c.attach(source, s.Place)
+}
+
+// overlay mounts an overlay. No path of the user's goes into the options, where
+// `:`, `,` and `\` mean something and 4 KiB are the limit: the lowers are named
+// by symlinks in Scratch.
+func (c *compiler) overlay(s plan.Overlay) {
+	g := c.g
+	var lowers []string
+	for _, l := range s.Lower {
+		c.scratch++
+		name := fmt.Sprintf("%s/l%d", plan.Scratch, c.scratch)
+		c.add(unix.SYS_SYMLINKAT, g.str(onHost(l)), at, g.str(name))
+		lowers = append(lowers, name)
+	}
+	options := "lowerdir=" + strings.Join(lowers, ":")
+	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV)
+	if s.Upper != "" {
+		options += ",upperdir=" + s.Upper + ",workdir=" + s.Work
+	} else {
+		flags |= unix.MS_RDONLY
+	}
+	options += overlayOptions
+	target := s.Place.Path
+	if s.Place.Ground != "" {
+		target = fmt.Sprintf("%s/m%d", plan.Scratch, c.scratch)
+		c.node(target, true)
+	}
+	c.add(unix.SYS_MOUNT, g.str("overlay"), g.str(target), g.str("overlay"), flags, g.str(options))
+	if s.Place.Ground != "" {
+		c.walk(s.Place)
+		empty := g.str("")
+		c.add(unix.SYS_MOVE_MOUNT, at, g.str(target), 0, empty, unix.MOVE_MOUNT_T_EMPTY_PATH).with(2, slotDir)
+		c.add(unix.SYS_CLOSE).with(0, slotDir)
+	}
+}
+
+// probe mounts an overlay that must fail. With index=on a second user of an
+// upper directory is EBUSY; if there is none, a work directory on another file
+// system is EINVAL (fs/overlayfs/super.c, ovl_get_upper before
+// ovl_get_workdir).
+func (c *compiler) probe(s plan.ProbeUpper) {
+	g := c.g
+	dir := plan.Scratch + "/probe"
+	c.node(dir, true)
+	// ENOENT: the layer has never had it.
+	c.add(unix.SYS_MOUNT, g.str("overlay"), g.str(dir), g.str("overlay"), 0,
+		g.str("lowerdir="+dir+",upperdir="+s.Upper+",workdir="+dir+",userxattr,index=on")).ok(unix.EINVAL, unix.ENOENT)
+}
+
+// overlayOptions are the options of every overlay: xattrs in the user
+// namespace's reach, and nothing that would make overlayfs follow a hint in the
+// upper layer, which the build may have written when it was not mounted.
+// redirect_dir=off would turn into follow where overlay.redirect_always_follow
+// is set, and be refused.
+const overlayOptions = ",userxattr,index=off,metacopy=off,redirect_dir=nofollow"
+
+// resolve is how names are walked that a build could have made.
+const resolve = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
+
+// open is openat2(2) of a name below the directory in slot dir (or the working
+// directory, which is /).
+func (c *compiler) open(dir *slot, name string, flags uint64, to slot) *op {
+	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | flags, Resolve: resolve}
+	o := c.add(unix.SYS_OPENAT2, at, c.g.str(name), pinned(c.g, how), unix.SizeofOpenHow).to(to)
+	if dir != nil {
+		o.with(0, *dir)
+	}
+	return o
+}
+
+// walk leaves in slotDir a descriptor of the place's mount point, on ground that
+// a build could have written to. What is missing is made; what is in the way,
+// a symlink above all, is renamed aside. If something changes a name meanwhile,
+// the walk fails.
+func (c *compiler) walk(p plan.Place) {
+	c.walkParents(p, func(name string) {
+		if !p.Dir {
+			c.aside(name, unix.O_DIRECTORY)
+		}
+		c.reach(name, p.Dir)
+	})
+}
+
+// walkParents leaves the directory above the place in slotDir, then calls last
+// for the last name, and finally puts what last left in slotNext into slotDir.
+func (c *compiler) walkParents(p plan.Place, last func(name string)) {
+	dir := slotDir
+	c.open(nil, p.Ground[1:], unix.O_DIRECTORY, dir)
+	names := strings.Split(p.Path[len(p.Ground)+1:], "/")
+	for _, name := range names[:len(names)-1] {
+		c.reach(name, true)
+	}
+	last(names[len(names)-1])
+}
+
+// reach goes from slotDir to a name in it, which it makes if need be.
+func (c *compiler) reach(name string, isDir bool) {
+	g := c.g
+	dir := slotDir
+	flags := uint64(unix.O_NOFOLLOW)
+	if isDir {
+		flags |= unix.O_DIRECTORY
+	}
+	// ENOENT: to be made. ENOTDIR, ELOOP: in the way.
+	c.open(&dir, name, flags, slotNext).ok(unix.ENOENT, unix.ENOTDIR, unix.ELOOP).onSuccess = 3
+	// ENOENT: nothing in the way.
+	c.add(unix.SYS_RENAMEAT2, 0, g.str(name), 0, g.str(asideName(name)), unix.RENAME_NOREPLACE).with(0, dir).with(2, dir).ok(unix.ENOENT)
+	if isDir {
+		c.add(unix.SYS_MKDIRAT, 0, g.str(name), 0o755).with(0, dir)
+	} else {
+		c.add(unix.SYS_MKNODAT, 0, g.str(name), unix.S_IFREG|0o644, 0).with(0, dir)
+	}
+	c.open(&dir, name, flags, slotNext)
+	c.add(unix.SYS_CLOSE).with(0, dir)
+	// dup(2) as the assignment slotDir = slotNext.
+	c.add(unix.SYS_FCNTL, 0, unix.F_DUPFD_CLOEXEC, 0).with(0, slotNext).to(dir)
+	c.add(unix.SYS_CLOSE).with(0, slotNext)
+}
+
+// aside renames a name in slotDir away if it can be opened with flags.
+func (c *compiler) aside(name string, flags uint64) {
+	dir := slotDir
+	c.open(&dir, name, flags, slotNext).ok(unix.ENOENT, unix.ENOTDIR, unix.ELOOP).onQuiet = 2
+	c.add(unix.SYS_CLOSE).with(0, slotNext)
+	c.add(unix.SYS_RENAMEAT2, 0, c.g.str(name), 0, c.g.str(asideName(name)), unix.RENAME_NOREPLACE).with(0, dir).with(2, dir)
+}
+
+// asideName is a name that nothing has: the run before may have left one.
+func asideName(name string) string {
+	var b [4]byte
+	rand.Read(b[:])
+	if len(name) > 200 {
+		name = name[:200]
+	}
+	return name + ".sbx-aside-" + hex.EncodeToString(b[:])
+}
+
+// symlink creates a symlink; on a build's ground it replaces what is there.
+func (c *compiler) symlink(s plan.Symlink) {
+	g := c.g
+	if s.Place.Ground == "" {
+		c.add(unix.SYS_SYMLINKAT, g.str(s.Target), at, g.str(s.Place.Path))
+		return
+	}
+	dir := slotDir
+	c.walkParents(s.Place, func(name string) {
+		// EISDIR, ENOTEMPTY: renamed aside below.
+		c.add(unix.SYS_UNLINKAT, 0, g.str(name), 0).with(0, dir).ok(unix.ENOENT, unix.EISDIR, unix.EPERM)
+		c.add(unix.SYS_SYMLINKAT, g.str(s.Target), 0, g.str(name)).with(1, dir).ok(unix.EEXIST).onSuccess = 2
+		c.add(unix.SYS_RENAMEAT2, 0, g.str(name), 0, g.str(asideName(name)), unix.RENAME_NOREPLACE).with(0, dir).with(2, dir)
+		c.add(unix.SYS_SYMLINKAT, g.str(s.Target), 0, g.str(name)).with(1, dir)
+		c.add(unix.SYS_CLOSE).with(0, dir)
+	})
+}

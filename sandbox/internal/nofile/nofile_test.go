@@ -1,0 +1,29 @@
+package nofile_test
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/sbx-build/sbx/sandbox/internal/nofile"
+)
+
+// An external test package: an internal one would make nofile import os.
+//
+// The limit must be the caller's, not what package syscall made of it.
+func TestOriginal(t *testing.T) {
+	if os.Getenv("SBX_NOFILE_CHILD") == "1" {
+		soft, _, ok := nofile.Original()
+		if !ok || soft != 321 {
+			t.Fatalf("Original() = %d, %v; want 321", soft, ok)
+		}
+		return
+	}
+	cmd := exec.Command("/bin/sh", "-c", `ulimit -Sn 321; exec "$0" -test.run=TestOriginal`, os.Args[0])
+	cmd.Env = append(os.Environ(), "SBX_NOFILE_CHILD=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "PASS") {
+		t.Fatalf("%v: %s", err, out)
+	}
+}

@@ -1,0 +1,224 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/sbx-build/sbx/sandbox/host"
+	"github.com/sbx-build/sbx/sandbox/policy"
+	"github.com/sbx-build/sbx/seccomp"
+)
+
+// Layer is what the plan needs to know of the layer on disk.
+type Layer struct {
+	// Dir is its directory on the host.
+	Dir string
+	// ID is a hex string of the layer's own, from which the machine-id comes.
+	ID string
+}
+
+// Build turns what is wanted into what will be done. It is pure: it looks at
+// nothing but its arguments. An error names a contradiction between them.
+func Build(p policy.Policy, f host.Facts, l Layer, filter seccomp.Program, c Exec) (Plan, error) {
+	b := &builder{policy: p, facts: f, layer: l, made: map[string]bool{}}
+	b.plan.Namespaces.Net = p.Network == policy.None
+	b.plan.Exec = c
+
+	mounts, err := b.mounts()
+	if err != nil {
+		return Plan{}, err
+	}
+	b.identity()
+	b.root()
+	b.devices()
+	b.stage(mounts)
+	b.add(Seal{})
+	b.scratch(mounts)
+	if err := b.place(mounts); err != nil {
+		return Plan{}, err
+	}
+	b.kernel()
+	b.restrict(filter)
+	return b.plan, nil
+}
+
+type builder struct {
+	policy policy.Policy
+	facts  host.Facts
+	layer  Layer
+	plan   Plan
+	// made are the directories that steps so far have created.
+	made map[string]bool
+}
+
+func (b *builder) add(steps ...Step) { b.plan.Steps = append(b.plan.Steps, steps...) }
+
+// mkdir creates a directory and its parents on a tmpfs of ours, once each.
+func (b *builder) mkdir(path string, mode uint32) {
+	if path == "/" || b.made[path] {
+		return
+	}
+	b.mkdir(parent(path), 0o755)
+	b.made[path] = true
+	b.add(MkDir{Path: path, Mode: mode})
+}
+
+func (b *builder) identity() {
+	b.add(MapIDs{UIDs: b.facts.UIDs, GIDs: b.facts.GIDs})
+	if b.policy.Root && !b.facts.UIDs.Single() {
+		b.add(SetIDs{UID: 0, GID: 0})
+	}
+}
+
+func (b *builder) root() {
+	b.add(Private{}, NewRoot{Size: "5%"})
+	b.made[Host], b.made[Scratch] = true, true
+}
+
+// deviceNodes are the devices that every sandbox has.
+var deviceNodes = []string{"null", "zero", "full", "random", "urandom", "tty"}
+
+func (b *builder) devices() {
+	b.mkdir("/dev", 0o755)
+	for _, name := range deviceNodes {
+		p := "/dev/" + name
+		b.add(Device{Source: p, Place: Place{Path: p}})
+	}
+	for _, r := range b.policy.Rules {
+		if !r.Device {
+			continue
+		}
+		b.mkdir(parent(r.Target), 0o755)
+		path := b.facts.Paths[r.Source]
+		dir := path.Kind == host.Dir
+		if dir {
+			b.mkdir(r.Target, 0o755)
+		}
+		b.add(Device{Source: path.Real, Place: Place{Path: r.Target, Dir: dir}})
+	}
+	for _, l := range [][2]string{{"fd", "/proc/self/fd"}, {"stdin", "fd/0"}, {"stdout", "fd/1"}, {"stderr", "fd/2"}, {"ptmx", "pts/ptmx"}} {
+		b.add(Symlink{Place: Place{Path: "/dev/" + l[0]}, Target: l[1]})
+	}
+	b.mkdir("/dev/pts", 0o755)
+}
+
+// stage keeps the layer, and the sources of --rw, out of Seal's reach.
+func (b *builder) stage(mounts []mount) {
+	b.add(Stage{Source: b.layer.Dir, Name: LayerName, Dir: true})
+	for _, m := range mounts {
+		if m.staged != "" {
+			b.add(Stage{Source: m.source, Name: m.staged, Dir: m.dir})
+		}
+	}
+}
+
+// scratch prepares what mounts will be made of.
+func (b *builder) scratch(mounts []mount) {
+	masks := false
+	for _, m := range mounts {
+		masks = masks || m.kind == maskMount
+	}
+	if masks {
+		b.add(
+			MkDir{Path: maskDir, Mode: 0o755},
+			MkDir{Path: maskDir + "/dir", Mode: 0o555},
+			WriteFile{Path: maskDir + "/file", Mode: 0o444},
+			ReadOnlyBelow{Path: maskDir},
+		)
+	}
+	if !b.facts.EtcMounts {
+		b.etcLayer(Scratch+"/etc", mounts)
+	}
+}
+
+// maskDir holds what masks are made of.
+const maskDir = Scratch + "/mask"
+
+// procReadOnly and procMasked are what a process of kuid 0 could change or read
+// in proc(5) even without capabilities; to an ordinary user most of it is
+// closed by its owner. Where a kernel lacks one, there is nothing to close.
+var (
+	procReadOnly = []string{"sys", "irq", "bus", "fs", "acpi", "scsi", "tty"}
+	procMasked   = []string{"kcore", "keys", "key-users", "sysrq-trigger", "timer_list", "sched_debug", "latency_stats", "interrupts", "kallsyms", "kmsg", "kpagecount", "kpageflags", "kpagecgroup"}
+)
+
+// kernel adds the file systems that show the kernel. A new proc is allowed
+// only while the host's is in sight (fs/namespace.c:mount_too_revealing), so it
+// comes before LeaveHost; and it comes last, because it covers Scratch.
+func (b *builder) kernel() {
+	b.add(Devpts{})
+	if b.plan.Namespaces.Net {
+		b.mkdir("/sys", 0o755)
+		b.add(Sysfs{})
+	}
+	b.add(Proc{})
+	for _, name := range procReadOnly {
+		b.add(ReadOnlyBelow{Path: "/proc/" + name})
+	}
+	for _, name := range procMasked {
+		b.add(Mask{Place: Place{Path: "/proc/" + name}, Optional: true})
+	}
+	b.add(LeaveHost{}, ReadOnly{Path: "/"})
+	if b.plan.Namespaces.Net {
+		b.add(Loopback{})
+	}
+	b.add(Hostname{Name: hostname}, ChangeDir{Path: b.policy.Dir})
+}
+
+// hostname is the sandbox's own.
+const hostname = "sbx"
+
+// rootCapabilities are what uid 0 keeps in its own user namespace: what
+// package managers and `make install` need over ids that are its own. Nothing
+// that mounts, loads, traces or configures.
+var rootCapabilities = []int{0 /* chown */, 1 /* dac_override */, 3 /* fowner */, 4 /* fsetid */, 5 /* kill */, 6 /* setgid */, 7 /* setuid */, 8 /* setpcap */, 10 /* net_bind_service */, 18 /* sys_chroot */, 31 /* setfcap */}
+
+func (b *builder) restrict(filter seccomp.Program) {
+	b.add(Keyring{}, Limits{Nofile: b.facts.Nofile, Processes: b.policy.Processes})
+	var keep []int
+	name := "build"
+	if b.policy.Root && !b.facts.UIDs.Single() {
+		keep, name = rootCapabilities, "root"
+	}
+	b.add(Capabilities{Keep: keep}, TieToParent{}, Forget{}, NoNewPrivs{})
+	if b.facts.Landlock >= 6 {
+		b.add(Scope{})
+	}
+	b.add(Filter{Name: name, Program: filter})
+}
+
+// key names the layer's directory for an overlay at target. The path itself
+// may hold any byte and be longer than a name.
+func key(target string) string {
+	sum := sha256.Sum256([]byte(target))
+	return hex.EncodeToString(sum[:8])
+}
+
+// machineID is the sandbox's own machine-id(5), the same in each run.
+func machineID(l Layer) string {
+	sum := sha256.Sum256([]byte("machine-id " + l.ID))
+	return fmt.Sprintf("%x\n", sum[:16])
+}
+
+// BuildProbe asks the kernel whether the upper directories that a plan mounts
+// are free. It succeeds if all of them are, and fails with EBUSY if one is
+// mounted.
+func BuildProbe(p Plan) Plan {
+	probe := Plan{LayerDirs: p.LayerDirs}
+	for _, s := range p.Steps {
+		switch s := s.(type) {
+		case MapIDs, SetIDs, Private, NewRoot:
+			probe.Steps = append(probe.Steps, s)
+		case Stage:
+			if s.Name == LayerName {
+				probe.Steps = append(probe.Steps, s)
+			}
+		case Overlay:
+			if s.Upper != "" {
+				probe.Steps = append(probe.Steps, ProbeUpper{Upper: s.Upper})
+			}
+		}
+	}
+	return probe
+}

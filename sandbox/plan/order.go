@@ -1,0 +1,254 @@
+package plan
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/sbx-build/sbx/sandbox/host"
+	"github.com/sbx-build/sbx/sandbox/policy"
+)
+
+// mount is one thing that will stand at a path inside. Mounts are collected
+// from the policy, then sorted so that parents come before children.
+type mount struct {
+	path string
+	kind mountKind
+	dir  bool
+	// source is the host path of a bind or the lower of an overlay.
+	source string
+	// staged names the place of a writable bind in Scratch.
+	staged string
+	// layer is the layer's directory that holds upper and work, relative.
+	layer string
+	// target is the text of a symlink.
+	target string
+	mode   uint32
+	// why is shown where the mount contradicts another.
+	why string
+}
+
+type mountKind uint8
+
+const (
+	bindMount mountKind = iota
+	tmpfsMount
+	overlayMount
+	maskMount
+	etcMount
+	symlink
+)
+
+// ours says that sbx made every name on the mount, in this run.
+func (m mount) ours() bool { return m.kind == tmpfsMount || m.kind == etcMount }
+
+// mounts collects what stands where, sorted. Of two at one path the later wins,
+// which is a user's rule over a built-in one.
+func (b *builder) mounts() ([]mount, error) {
+	p, f := b.policy, b.facts
+	list := []mount{
+		{path: "/tmp", kind: tmpfsMount, dir: true, mode: 0o1777},
+		{path: "/var", kind: tmpfsMount, dir: true, mode: 0o755},
+		{path: "/run", kind: tmpfsMount, dir: true, mode: 0o755},
+		{path: "/dev/shm", kind: tmpfsMount, dir: true, mode: 0o1777},
+		{path: "/etc", kind: etcMount, dir: true, source: "/etc"},
+	}
+	if p.Network == policy.Host {
+		// A new sysfs needs a network namespace of one's own.
+		list = append(list, mount{path: "/sys", kind: bindMount, dir: true, source: "/sys"})
+	}
+	if p.Home != "" && p.Home != "/" {
+		list = append(list, mount{path: p.Home, kind: bindMount, dir: true, source: b.layer.Dir + "/home", staged: LayerName + "/home", why: "the private home"})
+		b.plan.LayerDirs = append(b.plan.LayerDirs, "home")
+	}
+	list = append(list, b.overlay(p.Tree, p.Tree, ".", "the source tree"))
+	for _, w := range p.With {
+		list = append(list, b.overlay(f.Paths[w.Source].Real, w.Target, "with/"+key(w.Target), w.Flag))
+	}
+	for _, g := range f.GitDirs {
+		if g.Kind == "alternate" {
+			list = append(list, mount{path: g.Path, kind: bindMount, dir: true, source: g.Path})
+			continue
+		}
+		list = append(list, b.overlay(g.Path, g.Path, "git/"+key(g.Path), "the git directory"))
+	}
+	staged := 0
+	for _, r := range p.Rules {
+		if r.Device {
+			continue
+		}
+		m, ok := b.rule(r, &staged)
+		if ok {
+			list = append(list, m)
+		}
+	}
+	if p.LogicalDir != "" {
+		list = append(list, b.logical()...)
+	}
+	return sorted(list)
+}
+
+// overlay is a copy-on-write directory, with its upper in the layer.
+func (b *builder) overlay(source, target, dir, why string) mount {
+	for _, sub := range []string{"upper", "work"} {
+		b.plan.LayerDirs = append(b.plan.LayerDirs, join(dir, sub))
+	}
+	b.plan.WorkDirs = append(b.plan.WorkDirs, join(dir, "work"))
+	return mount{path: target, kind: overlayMount, dir: true, source: source, layer: dir, why: why}
+}
+
+// rule turns a rule into what stands at its target; ok is false where there is
+// nothing to do.
+func (b *builder) rule(r policy.Rule, staged *int) (m mount, ok bool) {
+	path := b.facts.Paths[r.Source]
+	m = mount{path: r.Target, source: path.Real, dir: path.Kind == host.Dir, why: r.Origin.String()}
+	switch r.Access {
+	case policy.Hidden:
+		m.kind = maskMount
+		m.dir = r.Dir
+		switch b.facts.Targets[r.Target] {
+		case host.Dir:
+			m.dir = true
+		case host.Absent:
+			if r.Optional {
+				return mount{}, false
+			}
+		default:
+			m.dir = false
+		}
+		return m, true
+	case policy.CopyOnWrite:
+		if path.Kind != host.Dir || r.Optional && len(path.Below) > 0 {
+			return mount{}, false
+		}
+		return b.overlay(path.Real, r.Target, "cow/"+key(r.Target), m.why), true
+	case policy.ReadWrite:
+		*staged++
+		m.staged = fmt.Sprintf("rw%d", *staged)
+	}
+	switch {
+	case path.Kind == host.Absent:
+		return mount{}, false
+	case path.Kind == host.Symlink:
+		m.kind, m.target = symlink, path.Link
+	}
+	return m, true
+}
+
+// logical makes the way that the caller's shell took to the working directory
+// exist inside: $PWD goes through a symlink, and scripts use $PWD.
+func (b *builder) logical() []mount {
+	var list []mount
+	for link, k := range b.facts.Targets {
+		if k == host.Symlink {
+			list = append(list, mount{path: link, kind: symlink, target: b.facts.Paths[link].Real})
+		}
+	}
+	return list
+}
+
+// sorted puts parents before children and drops what a later mount at the same
+// path replaces.
+func sorted(list []mount) ([]mount, error) {
+	sort.SliceStable(list, func(i, j int) bool { return order(list[i].path) < order(list[j].path) })
+	out := list[:0]
+	for i, m := range list {
+		if i+1 < len(list) && list[i+1].path == m.path {
+			if m.kind == overlayMount && m.layer == "." {
+				return nil, fmt.Errorf("cannot apply %s: it would replace the source tree %q; a rule below the tree is allowed", list[i+1].why, m.path)
+			}
+			continue
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+// order makes "/" sort before every other byte, so that what is below a
+// directory follows it at once.
+func order(path string) string { return strings.ReplaceAll(path, "/", "\x00") }
+
+// place emits the mounts. Each stands on a ground: the nearest mount above it.
+func (b *builder) place(mounts []mount) error {
+	for i, m := range mounts {
+		ground := -1
+		for j := i - 1; j >= 0; j-- {
+			if policy.Below(m.path, mounts[j].path) {
+				ground = j
+				break
+			}
+		}
+		at := Place{Path: m.path, Dir: m.dir}
+		switch {
+		case ground < 0 || mounts[ground].kind == tmpfsMount || mounts[ground].kind == etcMount && b.facts.EtcMounts:
+			b.mkdir(parent(m.path), 0o755)
+			if m.dir && m.kind != symlink {
+				b.mkdir(m.path, 0o755)
+			} else if m.kind != symlink {
+				b.add(WriteFile{Path: m.path, Mode: 0o644})
+			}
+		case mounts[ground].kind == etcMount:
+			// etcLayer made the mount point.
+		case mounts[ground].kind == maskMount:
+			return fmt.Errorf("cannot apply %s: %s hides the directory above it", m.why, mounts[ground].why)
+		case mounts[ground].kind == symlink:
+			continue // the symlink leads to where the path is anyway
+		default:
+			at.Ground = mounts[ground].path
+		}
+		b.mount(m, at)
+	}
+	return nil
+}
+
+func (b *builder) mount(m mount, at Place) {
+	switch m.kind {
+	case bindMount:
+		b.add(Bind{Source: m.source, Staged: m.staged, Place: at})
+	case overlayMount:
+		dir := join(Scratch+"/"+LayerName, m.layer)
+		b.add(Overlay{Lower: []string{m.source}, Upper: dir + "/upper", Work: dir + "/work", Place: at})
+	case maskMount:
+		b.add(Mask{Place: at})
+	case symlink:
+		b.add(Symlink{Place: at, Target: m.target})
+	case tmpfsMount:
+		b.add(Tmpfs{Path: m.path, Mode: m.mode, Size: b.policy.TmpSize})
+		b.plan.Watch = append(b.plan.Watch, m.path)
+		b.furnish(m.path)
+	case etcMount:
+		b.etc()
+	}
+}
+
+// furnish puts into a new tmpfs what programs take for granted (hier(7)).
+func (b *builder) furnish(path string) {
+	switch path {
+	case "/var":
+		for _, d := range []string{"cache", "lib", "local", "log", "mail", "opt", "spool"} {
+			b.mkdir("/var/"+d, 0o755)
+		}
+		b.mkdir("/var/tmp", 0o1777)
+		b.add(Symlink{Place: Place{Path: "/var/run"}, Target: "/run"}, Symlink{Place: Place{Path: "/var/lock"}, Target: "/run/lock"})
+	case "/run":
+		// Servers started by tests put their sockets here.
+		b.mkdir("/run/lock", 0o1777)
+		b.mkdir("/run/postgresql", 0o755)
+		b.mkdir("/run/mysqld", 0o755)
+	}
+}
+
+func parent(path string) string {
+	i := strings.LastIndexByte(path, '/')
+	if i <= 0 {
+		return "/"
+	}
+	return path[:i]
+}
+
+func join(dir, name string) string {
+	if dir == "." {
+		return name
+	}
+	return dir + "/" + name
+}

@@ -1,0 +1,289 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sbx-build/sbx/idmap"
+	"github.com/sbx-build/sbx/seccomp"
+)
+
+// Step is one thing that the child does on its way to the command. A step is
+// whole by itself; its String is a line of `sbx plan` and stands in the error
+// message where it fails.
+type Step interface {
+	fmt.Stringer
+	isStep()
+}
+
+// Place is where a mount goes.
+type Place struct {
+	// Path is the absolute path inside.
+	Path string
+	// Dir says that the mount point is a directory, else it is a file.
+	Dir bool
+	// Ground is the mount that Path lies on, if a build could have written
+	// there: the private home, the tree, a cache. Each name between Ground
+	// and Path is then walked without following symlinks, and what is in the
+	// way is renamed aside. Empty where sbx itself made every name.
+	Ground string
+}
+
+type (
+	// MapIDs writes the maps of the user namespace (user_namespaces(7)).
+	MapIDs struct{ UIDs, GIDs idmap.Map }
+	// SetIDs changes to an id that is only there since the maps are.
+	SetIDs struct{ UID, GID uint32 }
+	// Private ends the propagation of mounts between the host and the
+	// sandbox, in both directions (mount_namespaces(7)).
+	Private struct{}
+	// NewRoot mounts a tmpfs, makes it the root and keeps the host's below
+	// Host.
+	NewRoot struct{ Size string }
+	// Stage binds a host path at a place of the scratch directory before Seal,
+	// so that it keeps being writable.
+	Stage struct {
+		Source string
+		Name   string
+		Dir    bool
+	}
+	// Seal makes everything of the host read-only, nosuid and nodev, in one
+	// call; binds made afterwards inherit that.
+	Seal struct{}
+	// Device binds a device node; before Seal, which forbids devices.
+	Device struct {
+		Source string
+		Place  Place
+	}
+	// MkDir creates a directory on a tmpfs that sbx made.
+	MkDir struct {
+		Path string
+		Mode uint32
+	}
+	// Symlink creates a symlink.
+	Symlink struct {
+		Place  Place
+		Target string
+	}
+	// WriteFile creates a file on a tmpfs that sbx made.
+	WriteFile struct {
+		Path string
+		Mode uint32
+		Data string
+	}
+	// Whiteout creates a whiteout, a 0:0 character device, in a lower layer.
+	Whiteout struct{ Path string }
+	// Bind shows a host path: read-only, unless Staged names what Stage kept
+	// writable.
+	Bind struct {
+		Source string
+		Staged string
+		Place  Place
+	}
+	// Tmpfs mounts a tmpfs.
+	Tmpfs struct {
+		Path string
+		Mode uint32
+		Size int64 // bytes; 0: half of the memory
+	}
+	// ReadOnly makes one mount read-only.
+	ReadOnly struct{ Path string }
+	// Overlay mounts an overlay. Upper and Work are below the layer, as Stage
+	// placed it; both empty makes a read-only overlay of the lowers.
+	Overlay struct {
+		Lower       []string
+		Upper, Work string
+		Place       Place
+	}
+	// ProbeUpper fails with EBUSY if an overlay has the directory as its
+	// upper, and mounts nothing.
+	ProbeUpper struct{ Upper string }
+	// Mask hides a path behind an empty, read-only file or directory.
+	Mask struct {
+		Place Place
+		// Optional: nothing there is nothing to hide.
+		Optional bool
+	}
+	// Proc mounts a proc of the sandbox's pid namespace.
+	Proc struct{}
+	// ReadOnlyBelow binds a path onto itself, read-only.
+	ReadOnlyBelow struct{ Path string }
+	// Sysfs mounts a read-only sysfs of the sandbox's network namespace.
+	Sysfs struct{}
+	// Devpts mounts a devpts instance of the sandbox's own.
+	Devpts struct{}
+	// LeaveHost detaches the host's root.
+	LeaveHost struct{}
+	// Loopback brings lo up.
+	Loopback struct{}
+	// Hostname sets the host name.
+	Hostname struct{ Name string }
+	// ChangeDir enters the working directory.
+	ChangeDir struct{ Path string }
+	// Keyring joins a new session keyring (keyctl(2)).
+	Keyring struct{}
+	// Limits sets resource limits (setrlimit(2)).
+	Limits struct {
+		Nofile    [2]uint64 // soft, hard; hard 0 leaves it
+		Processes uint64    // 0 leaves it
+	}
+	// Capabilities locks the securebits and drops every capability that is
+	// not in Keep from every set (capabilities(7)).
+	Capabilities struct{ Keep []int }
+	// TieToParent ties the sandbox to the life of sbx: PR_SET_PDEATHSIG, and a look
+	// whether sbx has gone before.
+	TieToParent struct{}
+	// Forget zeroes the caller's arguments and environment in the copy that
+	// pid 1 is, and makes it non-dumpable.
+	Forget struct{}
+	// NoNewPrivs sets no_new_privs (prctl(2)).
+	NoNewPrivs struct{}
+	// Scope denies signals and abstract sockets beyond the sandbox
+	// (landlock(7), ABI 6).
+	Scope struct{}
+	// Filter installs the system call filter.
+	Filter struct {
+		Name    string
+		Program seccomp.Program
+	}
+)
+
+func (MapIDs) isStep()        {}
+func (SetIDs) isStep()        {}
+func (Private) isStep()       {}
+func (NewRoot) isStep()       {}
+func (Stage) isStep()         {}
+func (Seal) isStep()          {}
+func (Device) isStep()        {}
+func (MkDir) isStep()         {}
+func (Symlink) isStep()       {}
+func (WriteFile) isStep()     {}
+func (Whiteout) isStep()      {}
+func (Bind) isStep()          {}
+func (Tmpfs) isStep()         {}
+func (ReadOnly) isStep()      {}
+func (Overlay) isStep()       {}
+func (ProbeUpper) isStep()    {}
+func (Mask) isStep()          {}
+func (Proc) isStep()          {}
+func (ReadOnlyBelow) isStep() {}
+func (Sysfs) isStep()         {}
+func (Devpts) isStep()        {}
+func (LeaveHost) isStep()     {}
+func (Loopback) isStep()      {}
+func (Hostname) isStep()      {}
+func (ChangeDir) isStep()     {}
+func (Keyring) isStep()       {}
+func (Limits) isStep()        {}
+func (Capabilities) isStep()  {}
+func (TieToParent) isStep()   {}
+func (Forget) isStep()        {}
+func (NoNewPrivs) isStep()    {}
+func (Scope) isStep()         {}
+func (Filter) isStep()        {}
+
+// line lays a step out: the word in a column of its own, the rest behind it.
+func line(word string, rest ...string) string {
+	return strings.TrimRight(fmt.Sprintf("%-13s %s", word, strings.Join(rest, " ")), " ")
+}
+
+// show quotes a path only where it would be misread or could drive a terminal.
+func show(path string) string {
+	if q := fmt.Sprintf("%q", path); len(q) != len(path)+2 || strings.Contains(path, " ") {
+		return q
+	}
+	return path
+}
+
+// how tells the difference between source and target, if there is one.
+func how(source string, p Place) string {
+	if source == p.Path {
+		return show(p.Path)
+	}
+	return show(p.Path) + " <- " + show(source)
+}
+
+func extents(m idmap.Map) string {
+	return strings.ReplaceAll(strings.TrimSpace(m.String()), "\n", ", ")
+}
+
+func (s MapIDs) String() string {
+	return line("map_ids", "uid "+extents(s.UIDs)+"; gid "+extents(s.GIDs))
+}
+func (s SetIDs) String() string  { return line("set_ids", fmt.Sprintf("uid %d gid %d", s.UID, s.GID)) }
+func (s Private) String() string { return line("private", "/", "recursive") }
+func (s NewRoot) String() string { return line("root", "tmpfs", "size="+s.Size) }
+func (s Stage) String() string   { return line("stage", show(s.Source), "writable") }
+func (s Seal) String() string    { return line("seal", "the host's root", "ro,nosuid,nodev recursive") }
+func (s Device) String() string  { return line("device", how(s.Source, s.Place)) }
+func (s MkDir) String() string   { return line("mkdir", show(s.Path), fmt.Sprintf("mode=%04o", s.Mode)) }
+func (s Symlink) String() string { return line("symlink", show(s.Place.Path)+" -> "+show(s.Target)) }
+func (s WriteFile) String() string {
+	return line("write", show(s.Path), fmt.Sprintf("mode=%04o %d bytes", s.Mode, len(s.Data)))
+}
+func (s Whiteout) String() string { return line("whiteout", show(s.Path)) }
+func (s Bind) String() string {
+	if s.Staged != "" {
+		return line("bind", how(s.Source, s.Place), "rw")
+	}
+	return line("bind", how(s.Source, s.Place), "ro")
+}
+func (s Tmpfs) String() string {
+	size := "half of the memory"
+	if s.Size > 0 {
+		size = fmt.Sprintf("%d bytes", s.Size)
+	}
+	return line("tmpfs", show(s.Path), fmt.Sprintf("mode=%04o", s.Mode), "size="+size)
+}
+func (s ReadOnly) String() string { return line("read_only", show(s.Path)) }
+func (s Overlay) String() string {
+	lowers := make([]string, len(s.Lower))
+	for i, l := range s.Lower {
+		lowers[i] = show(l)
+	}
+	rest := "lower=" + strings.Join(lowers, ":")
+	if s.Upper != "" {
+		rest += " upper=" + show(s.Upper)
+	} else {
+		rest += " ro"
+	}
+	return line("overlay", show(s.Place.Path), rest)
+}
+func (s ProbeUpper) String() string    { return line("probe", show(s.Upper)) }
+func (s Mask) String() string          { return line("mask", show(s.Place.Path)) }
+func (s Proc) String() string          { return line("proc", "/proc") }
+func (s ReadOnlyBelow) String() string { return line("read_only", show(s.Path)) }
+func (s Sysfs) String() string         { return line("sysfs", "/sys", "ro") }
+func (s Devpts) String() string        { return line("devpts", "/dev/pts", "newinstance") }
+func (s LeaveHost) String() string     { return line("leave_host") }
+func (s Loopback) String() string      { return line("loopback", "up") }
+func (s Hostname) String() string      { return line("hostname", s.Name) }
+func (s ChangeDir) String() string     { return line("chdir", show(s.Path)) }
+func (s Keyring) String() string       { return line("keyring", "new session keyring") }
+func (s Limits) String() string {
+	text := "core=1"
+	if s.Nofile[1] != 0 {
+		text += fmt.Sprintf(" nofile=%d:%d", s.Nofile[0], s.Nofile[1])
+	}
+	if s.Processes != 0 {
+		text += fmt.Sprintf(" nproc=%d", s.Processes)
+	}
+	return line("limits", text)
+}
+func (s Capabilities) String() string {
+	if len(s.Keep) == 0 {
+		return line("capabilities", "none")
+	}
+	names := make([]string, len(s.Keep))
+	for i, c := range s.Keep {
+		names[i] = capabilityName(c)
+	}
+	return line("capabilities", strings.Join(names, " "))
+}
+func (s TieToParent) String() string { return line("tie", "to the life of sbx") }
+func (s Forget) String() string      { return line("forget", "the caller's arguments and environment") }
+func (s NoNewPrivs) String() string  { return line("no_new_privs") }
+func (s Scope) String() string       { return line("landlock", "scope: signals, abstract sockets") }
+func (s Filter) String() string {
+	return line("seccomp", s.Name, fmt.Sprintf("(%d instructions)", len(s.Program)))
+}

@@ -1,0 +1,23 @@
+// Package state is where sbx keeps things on disk, and the only writer there:
+//
+//	$XDG_STATE_HOME/sbx/            0700
+//	  trees/NAME-HASH/              one per source tree; HASH is of its real path
+//	    tree                        the real path, quoted
+//	    layers/LAYER/
+//	      layer                     the id map that the layer was made with
+//	      lock                      flock(2) while a run has the layer; names the run
+//	      mounted                   exists from before the mount until after its end
+//	      upper/ work/              the overlay of the tree
+//	      with/ git/ cow/           those of other directories, KEY/{upper,work}
+//	      home/                     $HOME inside
+//	  trash/                        renamed away, being deleted
+//
+// What is in upper, in home and in the like was written by builds and is
+// hostile: this package never follows a symlink there. The directories above
+// them are never inside a sandbox.
+//
+// A lock says that no sbx has the layer; it does not say that no mount has it,
+// because after kill -9 of sbx the kernel takes a moment to end the sandbox.
+// That is what the file mounted is for: where it was left, the next run asks
+// the kernel before it touches anything (package plan, ProbeUpper).
+package state

@@ -1,0 +1,144 @@
+package state
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxDepth bounds the descriptors that a removal holds open: a deeper directory
+// is first moved up. A build can nest directories deeper than PATH_MAX and than
+// RLIMIT_NOFILE.
+const maxDepth = 64
+
+// removal deletes a directory that a build has filled. It follows no symlink
+// and goes by descriptors, and gives itself the permissions that the build took
+// away.
+type removal struct {
+	top   int // descriptor of the directory to which deep ones are moved
+	moved int
+	gone  int
+	first error
+}
+
+// emptyDir deletes everything in a directory, but not the directory.
+func emptyDir(dir string) error {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == unix.EACCES {
+		if err = unix.Chmod(dir, 0o700); err == nil {
+			fd, err = unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	r := &removal{top: fd}
+	for {
+		// Once more after a pass that did something: it may have moved
+		// directories here, and readdir(3) may miss names while others go.
+		before := r.moved + r.gone
+		r.empty(fd, 0)
+		if r.first != nil || r.moved+r.gone == before {
+			return r.first
+		}
+	}
+}
+
+// empty deletes what is in the directory fd.
+func (r *removal) empty(fd, depth int) {
+	dup, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	f := os.NewFile(uintptr(dup), "directory")
+	defer f.Close()
+	for {
+		names, err := f.Readdirnames(1024)
+		for _, name := range names {
+			r.remove(fd, name, depth)
+		}
+		if err != nil || len(names) == 0 {
+			return
+		}
+	}
+}
+
+func (r *removal) remove(fd int, name string, depth int) {
+	err := unix.Unlinkat(fd, name, 0)
+	switch err {
+	case nil:
+		r.gone++
+		return
+	case unix.ENOENT:
+		return
+	case unix.EACCES, unix.EPERM:
+		// The directory is not writable, or name is a directory (POSIX
+		// allows EPERM for that).
+		if e := unix.Fchmod(fd, 0o700); e == nil && unix.Unlinkat(fd, name, 0) == nil {
+			return
+		}
+	case unix.EISDIR:
+	default:
+		r.fail(err)
+		return
+	}
+	if depth >= maxDepth {
+		r.moved++
+		if err := unix.Renameat(fd, name, r.top, "moved-"+strconv.Itoa(r.moved)+"-"+strconv.Itoa(os.Getpid())); err != nil {
+			r.fail(err)
+		}
+		return
+	}
+	if unix.Unlinkat(fd, name, unix.AT_REMOVEDIR) == nil {
+		return
+	}
+	child, err := openDir(fd, name)
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	r.empty(child, depth+1)
+	unix.Close(child)
+	r.gone++
+	// ENOTEMPTY: the next pass.
+	if err := unix.Unlinkat(fd, name, unix.AT_REMOVEDIR); err != nil && err != unix.ENOENT && err != unix.ENOTEMPTY {
+		r.fail(err)
+	}
+}
+
+// openDir opens a directory with the permissions to empty it.
+func openDir(fd int, name string) (int, error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	child, err := unix.Openat(fd, name, flags, 0)
+	if err != unix.EACCES {
+		if err == nil {
+			var st unix.Stat_t
+			if unix.Fstat(child, &st) == nil && st.Mode&0o700 != 0o700 {
+				unix.Fchmod(child, 0o700)
+			}
+		}
+		return child, err
+	}
+	// fchmod(2) does not work on O_PATH, chmod(2) of /proc/self/fd does, and
+	// never follows a symlink.
+	path, err := unix.Openat(fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(path)
+	self := fmt.Sprintf("/proc/self/fd/%d", path)
+	if err := unix.Chmod(self, 0o700); err != nil {
+		return -1, err
+	}
+	return unix.Open(self, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+}
+
+func (r *removal) fail(err error) {
+	if r.first == nil {
+		r.first = err
+	}
+}
