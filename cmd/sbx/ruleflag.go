@@ -55,7 +55,7 @@ func runFlags(o *sandbox.Options) []cli.Flag {
 		}),
 		&cli.BoolFlag{Name: "root", Usage: "be uid 0 inside", Destination: &o.Root},
 		&cli.BoolFlag{Name: "allow-userns", Usage: "allow user namespaces inside", Destination: &o.AllowUserns},
-		set("tmp-size", "limit each of /tmp, /var and /run", func(s string) (err error) {
+		set("tmp-size", "limit /tmp, /var, /run and /dev/shm together", func(s string) (err error) {
 			o.TmpSize, err = parseSize(s)
 			return err
 		}),

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/sbx-build/sbx/sandbox/host"
 	"github.com/sbx-build/sbx/sandbox/policy"
@@ -29,6 +31,7 @@ func Build(p policy.Policy, f host.Facts, l Layer, filter seccomp.Program, c Exe
 	if err != nil {
 		return Plan{}, err
 	}
+	b.plan.Watch = []string{"/tmp"}
 	b.identity()
 	b.root()
 	b.devices()
@@ -72,7 +75,7 @@ func (b *builder) identity() {
 }
 
 func (b *builder) root() {
-	b.add(Private{}, NewRoot{Size: "5%"})
+	b.add(Private{}, NewRoot{Size: b.policy.TmpSize})
 	b.made[Host], b.made[Scratch] = true, true
 }
 
@@ -107,7 +110,7 @@ func (b *builder) devices() {
 func (b *builder) stage(mounts []mount) {
 	b.add(Stage{Source: b.layer.Dir, Name: LayerName, Dir: true})
 	for _, m := range mounts {
-		if m.staged != "" {
+		if m.staged != "" && !strings.HasPrefix(m.staged, LayerName+"/") {
 			b.add(Stage{Source: m.source, Name: m.staged, Dir: m.dir})
 		}
 	}
@@ -135,12 +138,16 @@ func (b *builder) scratch(mounts []mount) {
 // maskDir holds what masks are made of.
 const maskDir = Scratch + "/mask"
 
-// procReadOnly and procMasked are what a process of kuid 0 could change or read
-// in proc(5) even without capabilities; to an ordinary user most of it is
-// closed by its owner. Where a kernel lacks one, there is nothing to close.
+// What of proc(5) is made read-only or hidden. For an ordinary user everything
+// else that could be changed or is worth reading belongs to root and is closed
+// by its permissions; a process of kuid 0 passes these even without
+// capabilities, so for a caller that is root the lists are longer. Where a
+// kernel lacks one of them, there is nothing to close.
 var (
-	procReadOnly = []string{"sys", "irq", "bus", "fs", "acpi", "scsi", "tty"}
-	procMasked   = []string{"kcore", "keys", "key-users", "sysrq-trigger", "timer_list", "sched_debug", "latency_stats", "interrupts", "kallsyms", "kmsg", "kpagecount", "kpageflags", "kpagecgroup"}
+	procReadOnly     = []string{"sys"}
+	procMasked       = []string{"kcore", "keys", "key-users", "sysrq-trigger", "timer_list"}
+	procReadOnlyRoot = []string{"irq", "bus", "fs", "acpi", "scsi", "tty", "mtrr", "asound", "driver", "dynamic_debug"}
+	procMaskedRoot   = []string{"sched_debug", "latency_stats", "interrupts", "kallsyms", "kmsg", "kpagecount", "kpageflags", "kpagecgroup", "vmallocinfo", "slabinfo", "mtrr"}
 )
 
 // kernel adds the file systems that show the kernel. A new proc is allowed
@@ -153,10 +160,14 @@ func (b *builder) kernel() {
 		b.add(Sysfs{})
 	}
 	b.add(Proc{})
-	for _, name := range procReadOnly {
+	readOnly, masked := procReadOnly, procMasked
+	if b.facts.UID == 0 {
+		readOnly, masked = slices.Concat(readOnly, procReadOnlyRoot), slices.Concat(masked, procMaskedRoot)
+	}
+	for _, name := range readOnly {
 		b.add(ReadOnlyBelow{Path: "/proc/" + name})
 	}
-	for _, name := range procMasked {
+	for _, name := range masked {
 		b.add(Mask{Place: Place{Path: "/proc/" + name}, Optional: true})
 	}
 	b.add(LeaveHost{}, ReadOnly{Path: "/"})

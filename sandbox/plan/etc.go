@@ -97,13 +97,13 @@ func (b *builder) etcLayer(dir string, mounts []mount) {
 }
 
 // etc mounts /etc: the layer over the host's, or, where overlayfs refuses the
-// host's because of mounts below it, a tmpfs with a bind for each entry.
+// host's because of mounts below it, a directory with a bind for each entry.
 func (b *builder) etc() {
 	if !b.facts.EtcMounts {
 		b.add(Overlay{Lower: []string{Scratch + "/etc", "/etc"}, Place: Place{Path: "/etc", Dir: true}})
 		return
 	}
-	b.add(Tmpfs{Path: "/etc", Mode: 0o755})
+	b.mkdir("/etc", 0o755)
 	own := map[string]bool{}
 	for _, w := range b.etcFiles() {
 		own[w.Path] = true
@@ -133,5 +133,4 @@ func (b *builder) etc() {
 			b.add(Mask{Place: Place{Path: "/etc/" + s, Ground: "/etc/" + s[:strings.IndexByte(s, '/')], Dir: b.facts.Targets["/etc/"+s] == host.Dir}})
 		}
 	}
-	b.add(ReadOnly{Path: "/etc"})
 }

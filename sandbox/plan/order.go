@@ -32,7 +32,7 @@ type mountKind uint8
 
 const (
 	bindMount mountKind = iota
-	tmpfsMount
+	writableMount
 	overlayMount
 	maskMount
 	etcMount
@@ -40,17 +40,17 @@ const (
 )
 
 // ours says that sbx made every name on the mount, in this run.
-func (m mount) ours() bool { return m.kind == tmpfsMount || m.kind == etcMount }
+func (m mount) ours() bool { return m.kind == writableMount || m.kind == etcMount }
 
 // mounts collects what stands where, sorted. Of two at one path the later wins,
 // which is a user's rule over a built-in one.
 func (b *builder) mounts() ([]mount, error) {
 	p, f := b.policy, b.facts
 	list := []mount{
-		{path: "/tmp", kind: tmpfsMount, dir: true, mode: 0o1777},
-		{path: "/var", kind: tmpfsMount, dir: true, mode: 0o755},
-		{path: "/run", kind: tmpfsMount, dir: true, mode: 0o755},
-		{path: "/dev/shm", kind: tmpfsMount, dir: true, mode: 0o1777},
+		{path: "/tmp", kind: writableMount, dir: true, mode: 0o1777},
+		{path: "/var", kind: writableMount, dir: true, mode: 0o755},
+		{path: "/run", kind: writableMount, dir: true, mode: 0o755},
+		{path: "/dev/shm", kind: writableMount, dir: true, mode: 0o1777},
 		{path: "/etc", kind: etcMount, dir: true, source: "/etc"},
 	}
 	if p.Network == policy.Host {
@@ -180,10 +180,10 @@ func (b *builder) place(mounts []mount) error {
 		}
 		at := Place{Path: m.path, Dir: m.dir}
 		switch {
-		case ground < 0 || mounts[ground].kind == tmpfsMount || mounts[ground].kind == etcMount && b.facts.EtcMounts:
+		case ground < 0 || mounts[ground].kind == writableMount || mounts[ground].kind == etcMount && b.facts.EtcMounts:
 			b.mkdir(parent(m.path), 0o755)
 			if m.dir && m.kind != symlink {
-				b.mkdir(m.path, 0o755)
+				b.mkdir(m.path, max(m.mode, 0o755))
 			} else if m.kind != symlink {
 				b.add(WriteFile{Path: m.path, Mode: 0o644})
 			}
@@ -212,10 +212,9 @@ func (b *builder) mount(m mount, at Place) {
 		b.add(Mask{Place: at})
 	case symlink:
 		b.add(Symlink{Place: at, Target: m.target})
-	case tmpfsMount:
-		b.add(Tmpfs{Path: m.path, Mode: m.mode, Size: b.policy.TmpSize})
-		b.plan.Watch = append(b.plan.Watch, m.path)
+	case writableMount:
 		b.furnish(m.path)
+		b.add(Writable{Path: m.path})
 	case etcMount:
 		b.etc()
 	}

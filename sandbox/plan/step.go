@@ -39,7 +39,7 @@ type (
 	Private struct{}
 	// NewRoot mounts a tmpfs, makes it the root and keeps the host's below
 	// Host.
-	NewRoot struct{ Size string }
+	NewRoot struct{ Size int64 } // bytes; 0: half of the memory, tmpfs(5)
 	// Stage binds a host path at a place of the scratch directory before Seal,
 	// so that it keeps being writable.
 	Stage struct {
@@ -80,12 +80,9 @@ type (
 		Staged string
 		Place  Place
 	}
-	// Tmpfs mounts a tmpfs.
-	Tmpfs struct {
-		Path string
-		Mode uint32
-		Size int64 // bytes; 0: half of the memory
-	}
+	// Writable keeps a directory of the root's tmpfs writable when the root
+	// becomes read-only, by a mount of its own.
+	Writable struct{ Path string }
 	// ReadOnly makes one mount read-only.
 	ReadOnly struct{ Path string }
 	// Overlay mounts an overlay. Upper and Work are below the layer, as Stage
@@ -160,7 +157,7 @@ func (Symlink) isStep()       {}
 func (WriteFile) isStep()     {}
 func (Whiteout) isStep()      {}
 func (Bind) isStep()          {}
-func (Tmpfs) isStep()         {}
+func (Writable) isStep()      {}
 func (ReadOnly) isStep()      {}
 func (Overlay) isStep()       {}
 func (ProbeUpper) isStep()    {}
@@ -212,7 +209,13 @@ func (s MapIDs) String() string {
 }
 func (s SetIDs) String() string  { return line("set_ids", fmt.Sprintf("uid %d gid %d", s.UID, s.GID)) }
 func (s Private) String() string { return line("private", "/", "recursive") }
-func (s NewRoot) String() string { return line("root", "tmpfs", "size="+s.Size) }
+func (s NewRoot) String() string {
+	size := "half of the memory"
+	if s.Size > 0 {
+		size = fmt.Sprintf("%d bytes", s.Size)
+	}
+	return line("root", "tmpfs", "size="+size)
+}
 func (s Stage) String() string   { return line("stage", show(s.Source), "writable") }
 func (s Seal) String() string    { return line("seal", "the host's root", "ro,nosuid,nodev recursive") }
 func (s Device) String() string  { return line("device", how(s.Source, s.Place)) }
@@ -228,13 +231,7 @@ func (s Bind) String() string {
 	}
 	return line("bind", how(s.Source, s.Place), "ro")
 }
-func (s Tmpfs) String() string {
-	size := "half of the memory"
-	if s.Size > 0 {
-		size = fmt.Sprintf("%d bytes", s.Size)
-	}
-	return line("tmpfs", show(s.Path), fmt.Sprintf("mode=%04o", s.Mode), "size="+size)
-}
+func (s Writable) String() string { return line("writable", show(s.Path)) }
 func (s ReadOnly) String() string { return line("read_only", show(s.Path)) }
 func (s Overlay) String() string {
 	lowers := make([]string, len(s.Lower))

@@ -24,8 +24,8 @@ type Policy struct {
 	Root bool
 	// AllowUserns lifts the refusal of user namespaces inside.
 	AllowUserns bool
-	// TmpSize limits /tmp, /var/tmp and /run together, in bytes; 0 is half of
-	// the memory, the kernel's default for tmpfs(5).
+	// TmpSize limits /tmp, /var, /run and /dev/shm together, in bytes; 0 is
+	// half of the memory, the kernel's default for tmpfs(5).
 	TmpSize int64
 	// Processes limits the processes of the sandbox (RLIMIT_NPROC, per user
 	// namespace since Linux 5.14); 0 leaves the caller's limit.

@@ -71,18 +71,24 @@ func Toolchains(home string, path []string, getenv func(string) string) []Rule {
 	if home == "" {
 		return nil
 	}
-	var rules []Rule
-	seen := map[string]bool{}
-	add := func(access Access, p, set string) {
-		p = filepath.Clean(p)
-		if seen[p] || !Below(p, home) || secret(p, home) != "" {
+	rules := make([]Rule, 0, 160)
+	seen := make(map[string]bool, len(homeCaches)+len(homePrograms))
+	known := func(access Access, p, set string) {
+		if seen[p] {
 			return
 		}
 		seen[p] = true
 		rules = append(rules, Rule{Access: access, Source: p, Target: p, Optional: true, Origin: Origin{Builtin: set}})
 	}
+	// add is for what the environment says.
+	add := func(access Access, p, set string) {
+		p = filepath.Clean(p)
+		if Below(p, home) && secret(p, home) == "" {
+			known(access, p, set)
+		}
+	}
 	for _, p := range homeCaches {
-		add(CopyOnWrite, filepath.Join(home, p), "cache")
+		known(CopyOnWrite, home+"/"+p, "cache")
 	}
 	for _, name := range []string{"GOMODCACHE", "GOCACHE", "CCACHE_DIR", "SCCACHE_DIR", "npm_config_cache", "NPM_CONFIG_CACHE", "PIP_CACHE_DIR", "UV_CACHE_DIR", "COMPOSER_CACHE_DIR", "YARN_CACHE_FOLDER", "PLAYWRIGHT_BROWSERS_PATH"} {
 		if v := getenv(name); filepath.IsAbs(v) {
@@ -90,7 +96,7 @@ func Toolchains(home string, path []string, getenv func(string) string) []Rule {
 		}
 	}
 	for _, p := range homePrograms {
-		add(ReadOnly, filepath.Join(home, p), "toolchain")
+		known(ReadOnly, home+"/"+p, "toolchain")
 	}
 	for _, name := range []string{"GOROOT", "JAVA_HOME", "RUSTUP_HOME", "NVM_DIR", "PYENV_ROOT", "VOLTA_HOME"} {
 		if v := getenv(name); filepath.IsAbs(v) {
@@ -142,17 +148,21 @@ var systemSecrets = []string{
 
 // secret returns the listed place that p is, lies in or contains, or "".
 func secret(p, home string) string {
-	hit := func(s string) bool { return p == s || Below(p, s) || Below(s, p) }
-	if home != "" {
-		for _, s := range homeSecrets {
-			if s = home + "/" + s; hit(s) {
-				return s
-			}
+	for _, s := range systemSecrets {
+		if p == s || Below(p, s) || Below(s, p) {
+			return s
 		}
 	}
-	for _, s := range systemSecrets {
-		if hit(s) {
-			return s
+	switch {
+	case home == "":
+	case p == home || Below(home, p):
+		return home
+	case Below(p, home):
+		rest := p[len(home)+1:]
+		for _, s := range homeSecrets {
+			if rest == s || Below(rest, s) || Below(s, rest) {
+				return home + "/" + s
+			}
 		}
 	}
 	return ""
@@ -173,19 +183,6 @@ func Exposes(source, home string, sockets []string) string {
 // Secret says whether path is, or lies below, a place that holds credentials.
 // Unlike Exposes it says nothing of the directories above such a place.
 func Secret(path, home string) bool {
-	under := func(s string) bool { return path == s || Below(path, s) }
-	for _, s := range systemSecrets {
-		if under(s) {
-			return true
-		}
-	}
-	if home == "" {
-		return false
-	}
-	for _, s := range homeSecrets {
-		if under(home + "/" + s) {
-			return true
-		}
-	}
-	return false
+	s := secret(path, home)
+	return s != "" && s != home && (s == path || Below(path, s))
 }

@@ -157,8 +157,8 @@ func (c *compiler) compile(s plan.Step) {
 		c.add(unix.SYS_MKNODAT, at, c.g.str(s.Path), unix.S_IFCHR, 0)
 	case plan.Bind:
 		c.bind(s)
-	case plan.Tmpfs:
-		c.tmpfs(s)
+	case plan.Writable:
+		c.add(unix.SYS_MOUNT, c.g.str(s.Path), c.g.str(s.Path), 0, unix.MS_BIND, 0)
 	case plan.ReadOnly:
 		c.setattr(s.Path, false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	case plan.Overlay:

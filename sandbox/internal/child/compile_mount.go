@@ -16,7 +16,11 @@ import (
 // with the host's. That moves the host's /proc back into sight.
 func (c *compiler) newRoot(s plan.NewRoot) {
 	g := c.g
-	c.add(unix.SYS_MOUNT, g.str("sbx"), g.str("/proc"), g.str("tmpfs"), unix.MS_NOSUID|unix.MS_NODEV, g.str("mode=0755,size="+s.Size))
+	options := "mode=0755"
+	if s.Size > 0 {
+		options += fmt.Sprintf(",size=%d", s.Size)
+	}
+	c.add(unix.SYS_MOUNT, g.str("sbx"), g.str("/proc"), g.str("tmpfs"), unix.MS_NOSUID|unix.MS_NODEV, g.str(options))
 	c.add(unix.SYS_CHDIR, g.str("/proc"))
 	host := strings.TrimPrefix(plan.Host, "/")
 	c.add(unix.SYS_MKDIRAT, at, g.str(host), 0o700)
@@ -108,14 +112,6 @@ func (c *compiler) moveTo(tree, target slot) {
 	c.add(unix.SYS_CLOSE).with(0, target)
 }
 
-func (c *compiler) tmpfs(s plan.Tmpfs) {
-	options := fmt.Sprintf("mode=%o", s.Mode)
-	if s.Size > 0 {
-		options += fmt.Sprintf(",size=%d", s.Size)
-	}
-	c.add(unix.SYS_MOUNT, c.g.str("tmpfs"), c.g.str(s.Path), c.g.str("tmpfs"), unix.MS_NOSUID|unix.MS_NODEV, c.g.str(options))
-}
-
 func (c *compiler) mask(s plan.Mask) {
 	if s.Optional {
 		// ENOENT: nothing there, nothing to hide.
@@ -144,7 +140,7 @@ func (c *compiler) overlay(s plan.Overlay) {
 	options := "lowerdir=" + strings.Join(lowers, ":")
 	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV)
 	if s.Upper != "" {
-		options += ",upperdir=" + s.Upper + ",workdir=" + s.Work
+		options += ",volatile,upperdir=" + s.Upper + ",workdir=" + s.Work
 	} else {
 		flags |= unix.MS_RDONLY
 	}
@@ -181,6 +177,10 @@ func (c *compiler) probe(s plan.ProbeUpper) {
 // upper layer, which the build may have written when it was not mounted.
 // redirect_dir=off would turn into follow where overlay.redirect_always_follow
 // is set, and be refused.
+//
+// With an upper comes volatile: without it the end of the mount writes all of
+// the upper's file system to disk, other programs' data included
+// (fs/overlayfs/super.c, ovl_sync_fs), and each copy-up calls fsync(2).
 const overlayOptions = ",userxattr,index=off,metacopy=off,redirect_dir=nofollow"
 
 // resolve is how names are walked that a build could have made.

@@ -37,8 +37,8 @@ func task(s plan.Step) string {
 			return fmt.Sprintf("show %q at %q", s.Source, s.Place.Path)
 		}
 		return fmt.Sprintf("show %q", s.Source)
-	case plan.Tmpfs:
-		return fmt.Sprintf("mount a tmpfs at %q", s.Path)
+	case plan.Writable:
+		return fmt.Sprintf("keep %q writable", s.Path)
 	case plan.ReadOnly:
 		return fmt.Sprintf("make %q read-only", s.Path)
 	case plan.Overlay:

@@ -95,14 +95,22 @@ type Program struct {
 	// uintptrs: storing a pointer after the clone could run into a write
 	// barrier.
 	pin []any
+	// arena is where the next string goes.
+	arena []byte
 }
 
 // str pins s as a C string. s has no NUL byte: paths and arguments come from C
 // strings, and package policy refuses others.
 func (g *Program) str(s string) uintptr {
-	b := make([]byte, len(s)+1)
+	n := len(s) + 1
+	if n > len(g.arena) {
+		g.arena = make([]byte, max(n, 16<<10))
+		g.pin = append(g.pin, g.arena)
+	}
+	b := g.arena[:n:n]
+	g.arena = g.arena[n:]
 	copy(b, s)
-	return g.bytes(b)
+	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))
 }
 
 func (g *Program) bytes(b []byte) uintptr {
