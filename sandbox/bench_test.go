@@ -3,8 +3,6 @@ package sandbox
 import (
 	"os"
 	"testing"
-
-	"github.com/sbx-build/sbx/sandbox/internal/child"
 )
 
 func benchOptions(b *testing.B) Options {
@@ -27,16 +25,12 @@ func BenchmarkPrepare(b *testing.B) {
 	}
 }
 
-// BenchmarkCompile turns a plan into the table of system calls.
-func BenchmarkCompile(b *testing.B) {
-	_, p, err := Prepare(benchOptions(b))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
+// BenchmarkRun is a whole run of /bin/true.
+func BenchmarkRun(b *testing.B) {
+	o := benchOptions(b)
 	for b.Loop() {
-		if _, err := child.Compile(p); err != nil {
-			b.Fatal(err)
+		if status, err := Run(o); err != nil || status.ExitCode() != 0 {
+			b.Fatal(status, err)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-build/sbx/sandbox/internal/child"
 	"github.com/sbx-build/sbx/sandbox/policy"
 )
 
@@ -18,7 +19,7 @@ import (
 type Options struct {
 	// Args is the command; it may be empty for anything but Run.
 	Args []string
-	// Dir is the working directory, -C applied; absolute.
+	// Dir is the real working directory, -C applied (getcwd(2)).
 	Dir string
 	// Environ is the caller's environment, as of os.Environ.
 	Environ []string
@@ -62,6 +63,15 @@ func (s Status) ExitCode() int {
 		return 128 + int(s.Wait.Signal())
 	}
 	return s.Wait.ExitStatus()
+}
+
+// Reraise ends sbx by the signal that ended the command, so that a shell or
+// make(1) sees a signal and not a status. Otherwise, and where the signal does
+// not kill, it returns.
+func (s Status) Reraise() {
+	if s.Wait.Signaled() {
+		child.Die(s.Wait.Signal())
+	}
 }
 
 // DescriptorError is a standard descriptor that would be a way out.
@@ -123,24 +133,17 @@ func home(o Options) string {
 // workingDir returns the real working directory, and $PWD where that is another
 // way to the same directory.
 func workingDir(o Options) (real, logical string, err error) {
-	real, err = filepath.EvalSymlinks(o.Dir)
-	if err != nil {
-		var pe *os.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
-		return "", "", fmt.Errorf("cannot enter %q: %w", o.Dir, err)
+	if o.Dir == "" {
+		return "", "", errors.New("cannot find the working directory: it has been deleted")
 	}
-	pwd := filepath.Clean(o.Getenv("PWD"))
-	if o.Dir != real && filepath.IsAbs(o.Dir) {
-		pwd = o.Dir
+	pwd := o.Getenv("PWD")
+	if !filepath.IsAbs(pwd) || pwd == o.Dir || filepath.Clean(pwd) != pwd {
+		return o.Dir, "", nil
 	}
-	if filepath.IsAbs(pwd) && pwd != real {
-		a, errA := os.Stat(pwd)
-		b, errB := os.Stat(real)
-		if errA == nil && errB == nil && os.SameFile(a, b) {
-			return real, pwd, nil
-		}
+	a, errA := os.Stat(pwd)
+	b, errB := os.Stat(o.Dir)
+	if errA == nil && errB == nil && os.SameFile(a, b) {
+		return o.Dir, pwd, nil
 	}
-	return real, "", nil
+	return o.Dir, "", nil
 }

@@ -2,6 +2,8 @@ package sandbox
 
 import (
 	"errors"
+	osexec "os/exec"
+	"syscall"
 
 	"github.com/sbx-build/sbx/sandbox/host"
 	"github.com/sbx-build/sbx/sandbox/internal/child"
@@ -26,7 +28,10 @@ type (
 func Hints(err error) []string {
 	var clone *CloneError
 	var step *StepError
+	var exec *ExecError
 	switch {
+	case errors.As(err, &exec):
+		return execHints(exec)
 	case errors.As(err, &clone), errors.As(err, &step):
 		return host.Explain(err)
 	}
@@ -42,4 +47,18 @@ func EmptyTrash(s state.Store) error {
 		}
 	}
 	return first
+}
+
+// execHints say why a command that works outside is not found inside.
+func execHints(e *ExecError) []string {
+	switch e.Errno {
+	case syscall.ENOENT, syscall.ENOTDIR:
+		if path, err := osexec.LookPath(e.Command); err == nil {
+			return []string{"sbx why " + path + "   (it exists on the host)"}
+		}
+		return []string{"sbx why " + e.Command}
+	case syscall.EACCES:
+		return []string{"chmod +x " + e.Command + "   (or run it by its interpreter: sbx -- sh " + e.Command + ")"}
+	}
+	return nil
 }

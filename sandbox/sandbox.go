@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -20,59 +21,41 @@ import (
 	"github.com/sbx-build/sbx/seccomp"
 )
 
-// Run runs a command in the sandbox and waits for it. It must be called on the
-// main thread, locked (runtime.LockOSThread in an init function): the sandbox
-// lives as long as the thread that made it.
+// Run runs a command in the sandbox and waits for it.
 func Run(o Options) (Status, error) {
 	if err := checkDescriptors(); err != nil {
 		return Status{}, err
 	}
-	s, err := Open(o)
+	early := launchEarly(o)
+	s, p, facts, err := prepare(o)
 	if err != nil {
-		return Status{}, err
-	}
-	p, facts, err := s.plan(o)
-	if err != nil {
+		early.abandon()
 		return Status{}, err
 	}
 	for _, line := range append(s.Warnings(o), facts.Warnings...) {
 		o.warn("%s", line)
 	}
-	lock, err := s.Layer.Lock(fmt.Sprintf("pid %d: %s", os.Getpid(), brief(o.Args)), facts.UIDs.String()+facts.GIDs.String())
+	lock, err := s.lock(o, p, facts)
 	if err != nil {
+		early.abandon()
 		return Status{}, err
 	}
 	defer lock.Unlock()
 	if o.Throwaway {
 		defer s.throwAway(lock)
 	}
-	if lock.Unclean {
-		if err := awaitUnmounted(p); err != nil {
-			return Status{}, err
-		}
-	}
-	if err := lock.Prepare(p.LayerDirs, p.WorkDirs); err != nil {
-		return Status{}, err
-	}
-	return s.start(o, p, lock)
-}
-
-// start runs the plan, with the layer in hand.
-func (s *Session) start(o Options, p plan.Plan, lock *state.Lock) (Status, error) {
-	prog, err := child.Compile(p)
+	indexes := lock.DropIndexes(s.gitDirs(facts))
+	given, err := child.IdmappedMounts(p.Idmapped, facts.UIDs, facts.GIDs)
 	if err != nil {
 		return Status{}, err
 	}
-	if err := lock.Mounting(); err != nil {
-		return Status{}, err
-	}
-	process, err := prog.Start()
+	defer child.CloseAll(given)
+	process, err := early.start(p, given...)
 	if err != nil {
-		lock.Unmounted()
 		return Status{}, err
 	}
-	end, err := supervise.Wait(process)
-	lock.Unmounted()
+	end, err := supervise.Wait(process, lock.Sweep)
+	lock.KeepIndexes(indexes)
 	if err != nil {
 		return Status{}, err
 	}
@@ -82,20 +65,104 @@ func (s *Session) start(o Options, p plan.Plan, lock *state.Lock) (Status, error
 	return Status{Wait: end.Status}, nil
 }
 
+// lock takes the layer and makes it ready to be mounted.
+func (s *Session) lock(o Options, p plan.Plan, f host.Facts) (*state.Lock, error) {
+	lock, err := s.Layer.Lock(fmt.Sprintf("pid %d: %s", os.Getpid(), brief(o.Args)), f.UIDs.String()+f.GIDs.String())
+	if err != nil {
+		return nil, err
+	}
+	if lock.Lost {
+		o.warn("the machine went down while a run had the layer %q: files that it wrote last may be incomplete; sbx reset wipes them", s.Layer.Name)
+	}
+	if lock.Unclean {
+		err = awaitUnmounted(p)
+	}
+	if err == nil {
+		err = lock.Prepare(p.LayerDirs, p.WorkDirs)
+	}
+	if err != nil {
+		lock.Unlock()
+		return nil, err
+	}
+	return lock, nil
+}
+
+// gitDirs are the git directories that overlays show: the tree's own, and those
+// of a worktree or submodule outside it.
+func (s *Session) gitDirs(f host.Facts) []state.GitDir {
+	list := []state.GitDir{{Lower: s.Tree.Root + "/.git", Upper: s.Layer.Upper() + "/.git"}}
+	for _, g := range f.GitDirs {
+		upper := s.Layer.Dir + "/" + plan.GitUpper(g.Path)
+		list = append(list, state.GitDir{Lower: g.Path, Upper: upper})
+		if admin := g.Admin; admin != "" {
+			list = append(list, state.GitDir{Lower: g.Path + "/" + admin, Upper: upper + "/" + admin})
+		}
+	}
+	return list
+}
+
+// early is a child that was launched before its plan was known, or the error of
+// that; see child.Launch.
+type early struct {
+	process *child.Process
+	err     error
+}
+
+// launchEarly launches the child of an ordinary run.
+func launchEarly(o Options) early {
+	if o.Root || o.TmpSize != 0 || os.Geteuid() == 0 {
+		return early{} // the plan will begin otherwise
+	}
+	first := plan.First(uint32(os.Geteuid()), uint32(os.Getegid()), host.LandlockABI())
+	process, err := child.Launch(plan.Namespaces{Net: o.Network == policy.None}, first)
+	return early{process, err}
+}
+
+func (e early) abandon() {
+	if e.process != nil {
+		e.process.Abandon()
+	}
+}
+
+// start runs the plan in the child, or in a new one where it does not fit.
+func (e early) start(p plan.Plan, given ...int) (*child.Process, error) {
+	if e.process != nil && !e.process.Fits(p) {
+		e.abandon()
+		e = early{}
+	}
+	if e.process == nil && e.err == nil {
+		e.process, e.err = child.Launch(p.Namespaces, nil, given...)
+	}
+	if e.err != nil {
+		return nil, e.err
+	}
+	return e.process, e.process.Start(p)
+}
+
 // Prepare makes the plan that Run would run.
 func Prepare(o Options) (*Session, plan.Plan, error) {
+	s, p, _, err := prepare(o)
+	return s, p, err
+}
+
+func prepare(o Options) (*Session, plan.Plan, host.Facts, error) {
 	s, err := Open(o)
 	if err != nil {
-		return nil, plan.Plan{}, err
+		return nil, plan.Plan{}, host.Facts{}, err
 	}
-	p, _, err := s.plan(o)
-	return s, p, err
+	p, facts, err := s.plan(o)
+	return s, p, facts, err
 }
 
 func (s *Session) plan(o Options) (plan.Plan, host.Facts, error) {
 	facts, err := host.Probe(s.Policy)
 	if err != nil {
 		return plan.Plan{}, facts, err
+	}
+	if facts.Idmapped {
+		if err := tryIdmapped(s, facts); err != nil {
+			facts.NotIdmapped(err)
+		}
 	}
 	if soft, hard, ok := nofile.Original(); ok {
 		facts.Nofile = [2]uint64{soft, hard}
@@ -107,6 +174,21 @@ func (s *Session) plan(o Options) (plan.Plan, host.Facts, error) {
 	command := plan.Exec{Args: o.Args, Env: s.Environ(), Path: searchPath(s.Vars), KeepIgnored: ignored(facts)}
 	p, err := plan.Build(s.Policy, facts, plan.Layer{Dir: s.Layer.Dir, ID: s.Layer.ID()}, filter, command)
 	return p, facts, err
+}
+
+// tryIdmapped sees whether the file systems of the tree and of the state can be
+// idmapped: not all can, and overlays, as the root of containers, cannot.
+func tryIdmapped(s *Session, f host.Facts) error {
+	dir := s.Store.Root
+	for {
+		if _, err := os.Lstat(dir); err == nil || dir == "/" {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	fds, err := child.IdmappedMounts([]plan.Idmapped{{Source: s.Tree.Root}, {Source: dir}}, f.UIDs, f.GIDs)
+	child.CloseAll(fds)
+	return err
 }
 
 // Filter is the system call filter for the options.
@@ -155,12 +237,9 @@ func awaitUnmounted(p plan.Plan) error {
 	}
 }
 
+// runProbe runs a plan without a command.
 func runProbe(p plan.Plan) error {
-	prog, err := child.Compile(p)
-	if err != nil {
-		return err
-	}
-	process, err := prog.Start()
+	process, err := early{}.start(p)
 	if err != nil {
 		return err
 	}

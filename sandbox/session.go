@@ -59,7 +59,12 @@ func Open(o Options) (*Session, error) {
 		}
 	}
 	rules := policy.System()
-	rules = append(rules, policy.Toolchains(h, strings.Split(o.Getenv("PATH"), ":"), o.Getenv)...)
+	for _, r := range policy.Toolchains(h, strings.Split(o.Getenv("PATH"), ":"), o.Getenv) {
+		// A toolchain in the tree (.venv/bin, node_modules/.bin) is the tree's.
+		if !within(r.Target, s.Tree.Root, o.With) {
+			rules = append(rules, r)
+		}
+	}
 	s.Policy = policy.Policy{
 		Tree: s.Tree.Root, With: o.With, Home: h, Rules: append(rules, o.Rules...),
 		Network: o.Network, Dir: dir, LogicalDir: logical,
@@ -140,6 +145,19 @@ func (s *Session) Environ() []string {
 		}
 	}
 	return env
+}
+
+// within says whether path is in the tree or in a directory joined to it.
+func within(path, tree string, with []policy.With) bool {
+	if path == tree || policy.Below(path, tree) {
+		return true
+	}
+	for _, w := range with {
+		if path == w.Target || policy.Below(path, w.Target) {
+			return true
+		}
+	}
+	return false
 }
 
 func sources(with []policy.With) []string {

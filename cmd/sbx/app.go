@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/xrash/smetrics"
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/sandbox"
 )
@@ -92,13 +93,14 @@ func shell(args []string) string {
 
 // newApp is the table of verbs. status is the exit status of what was done.
 func newApp(r *report, status *int) *cli.App {
-	dir, err := os.Getwd()
+	// getcwd(2), not $PWD: the real path.
+	dir, err := unix.Getwd()
 	o := &sandbox.Options{Dir: dir, Environ: os.Environ(), Warn: func(line string) { r.line("warning: %s", line) }}
 	// check runs first in every action that needs a working directory.
 	check := func(f func(*cli.Context) error) cli.ActionFunc {
 		return func(c *cli.Context) error {
 			if err != nil && o.Dir == "" {
-				return fmt.Errorf("cannot find the working directory: %w", errors.Unwrap(err))
+				return fmt.Errorf("cannot find the working directory: %w", err)
 			}
 			return f(c)
 		}
@@ -119,6 +121,7 @@ func newApp(r *report, status *int) *cli.App {
 			{Name: "why", Flags: runFlags(o), Action: check(func(c *cli.Context) error { return why(c, o) })},
 			{Name: "path", Flags: placeFlags(o), Action: check(func(c *cli.Context) error { return printPath(c, o) })},
 			{Name: "reset", Flags: append(placeFlags(o), resetFlags()...), Action: check(func(c *cli.Context) error { return reset(c, o, r) })},
+			{Name: "doctor", Flags: doctorFlags(o), Action: check(func(c *cli.Context) error { return doctor(c, o, status) })},
 			{Name: "trash", Hidden: true, Action: func(c *cli.Context) error { return emptyTrash(c.Args().First()) }},
 			{Name: "help", Action: func(c *cli.Context) error { return printHelp(c.Args().First()) }},
 			{Name: "version", Hidden: true, Action: func(*cli.Context) error { fmt.Println(version()); return nil }},
@@ -137,6 +140,9 @@ func flagError(c *cli.Context, err error) error {
 	var h interface{ Hint() string }
 	if errors.As(err, &h) {
 		return err
+	}
+	if errors.As(flagCause, &h) {
+		return flagCause
 	}
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {

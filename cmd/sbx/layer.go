@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sbx-build/sbx/sandbox"
+	"github.com/sbx-build/sbx/sandbox/policy"
 	"github.com/sbx-build/sbx/sandbox/state"
 )
 
@@ -23,16 +23,18 @@ func printPath(c *cli.Context, o *sandbox.Options) error {
 	if err != nil {
 		return err
 	}
-	path := s.Layer.Upper()
-	if file := c.Args().First(); file != "" {
-		rel, err := filepath.Rel(s.Tree.Root, resolved(join(s.Policy.Dir, file)))
-		if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
-			return usagef("sbx path FILE", "cannot find %q in the layer: it is not below the source tree %q", file, s.Tree.Root)
-		}
-		path = filepath.Join(path, rel)
-		if _, err := os.Lstat(path); err != nil {
-			return fmt.Errorf("cannot find %q in the layer %q: no run has written it", file, s.Layer.Name)
-		}
+	if c.Args().Len() == 0 {
+		fmt.Println(s.Layer.Upper())
+		return nil
+	}
+	file := c.Args().First()
+	rel, err := filepath.Rel(s.Tree.Root, resolved(policy.Absolute(file, s.Policy.Dir, s.Policy.Home)))
+	if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+		return usagef("sbx path FILE", "cannot find %q in the layer: it is not below the source tree %q", file, s.Tree.Root)
+	}
+	path, err := s.Layer.Find(rel)
+	if err != nil {
+		return err
 	}
 	fmt.Println(path)
 	return nil

@@ -1,13 +1,6 @@
 package main
 
-import (
-	"os"
-	"runtime"
-)
-
-// The sandbox is tied to the thread that made it (PR_SET_PDEATHSIG): it must be
-// the main thread, which ends with the process and not before.
-func init() { runtime.LockOSThread() }
+import "os"
 
 func main() {
 	os.Exit(run(os.Args))

@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/sandbox"
 	"github.com/sbx-build/sbx/sandbox/policy"
@@ -76,15 +76,19 @@ func placeFlags(o *sandbox.Options) []cli.Flag {
 	}
 	return []cli.Flag{
 		set("C", "run in `DIR`", func(s string) error {
-			o.Dir = join(o.Dir, s)
-			return os.Chdir(o.Dir)
+			if err := unix.Chdir(policy.Absolute(s, o.Dir, o.Getenv("HOME"))); err != nil {
+				return &dirError{s, err}
+			}
+			dir, err := unix.Getwd()
+			o.Dir = dir
+			return err
 		}),
 		set("source", "the source tree is `DIR`", func(s string) error {
-			o.Source = join(o.Dir, s)
+			o.Source = policy.Absolute(s, o.Dir, o.Getenv("HOME"))
 			return nil
 		}),
 		set("state", "keep layers in `DIR`", func(s string) error {
-			o.State = join(o.Dir, s)
+			o.State = policy.Absolute(s, o.Dir, o.Getenv("HOME"))
 			return nil
 		}),
 		set("layer", "use the layer `NAME`", func(s string) error {
@@ -100,8 +104,15 @@ func placeFlags(o *sandbox.Options) []cli.Flag {
 // value is a flag whose value a function takes.
 type value func(string) error
 
-func (v value) Set(s string) error { return v(s) }
-func (v value) String() string     { return "" }
+// flagCause is the last error of a flag's value: package flag keeps its text
+// alone, and the hint would be lost.
+var flagCause error
+
+func (v value) Set(s string) error {
+	flagCause = v(s)
+	return flagCause
+}
+func (v value) String() string { return "" }
 
 // parseSize reads a number of bytes with K, M, G or T.
 func parseSize(s string) (int64, error) {
@@ -118,9 +129,12 @@ func parseSize(s string) (int64, error) {
 	return n * unit, nil
 }
 
-func join(dir, p string) string {
-	if strings.HasPrefix(p, "/") {
-		return p
-	}
-	return dir + "/" + p
+// dirError is a -C that cannot be entered.
+type dirError struct {
+	dir string
+	err error
 }
+
+func (e *dirError) Error() string { return fmt.Sprintf("cannot enter %q: %v", e.dir, e.err) }
+func (e *dirError) Hint() string  { return "mkdir -p " + shell([]string{e.dir}) }
+func (e *dirError) Unwrap() error { return e.err }

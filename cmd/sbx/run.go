@@ -2,11 +2,8 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"os/signal"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/sandbox"
 	"github.com/sbx-build/sbx/sandbox/policy"
@@ -25,20 +22,9 @@ func runCommand(c *cli.Context, o *sandbox.Options, r *report, status *int) erro
 	if err != nil {
 		return err
 	}
-	if end.Wait.Signaled() {
-		dieOf(end.Wait.Signal())
-	}
+	end.Reraise()
 	*status = end.ExitCode()
 	return nil
-}
-
-// dieOf ends sbx as the command ended, so that a shell or make(1) sees a
-// signal and not a status. It returns where that is not possible.
-func dieOf(s unix.Signal) {
-	// The command's core has been dropped; sbx has none to show.
-	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
-	signal.Reset(s)
-	unix.Kill(os.Getpid(), s)
 }
 
 func planFlags() []cli.Flag {

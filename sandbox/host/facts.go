@@ -51,12 +51,19 @@ type Facts struct {
 	Shell, Gecos string
 	// UIDs and GIDs are the maps of the run: identity, or what --root got.
 	UIDs, GIDs idmap.Map
+	// Idmapped says that the caller is root and its files are to come in by
+	// idmapped mounts, so that the sandbox runs as an unprivileged user of
+	// the host. UIDs and GIDs then map to ids that nobody has.
+	Idmapped bool
 	// Paths has an entry for every rule's source, for the tree, and for every
 	// directory joined to it.
 	Paths map[string]Path
 	// Targets are paths below the tree or another shown directory that rules
 	// hide or bind over, with what stands there on the host.
 	Targets map[string]Kind
+	// Hides has the real path for rules that hide by way of a symlink: the
+	// file has to be hidden where it is.
+	Hides map[string]string
 	// EtcMounts says that /etc has mounts below it: overlayfs then refuses it
 	// as a lower layer (EINVAL), and Etc lists its entries instead.
 	EtcMounts bool

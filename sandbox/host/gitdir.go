@@ -29,6 +29,8 @@ const (
 type GitDir struct {
 	Path string // real path: absolute, without symbolic links; may hold the tree (worktrees in a bare repository)
 	Kind string
+	// Admin is a worktree's own directory below Path, "worktrees/NAME".
+	Admin string
 }
 
 func (g GitDir) String() string { return g.Kind + " " + g.Path }
@@ -152,7 +154,7 @@ func (f *gitFinder) check(target string) (GitDir, error) {
 			return GitDir{}, err
 		}
 	}
-	return GitDir{common, GitWorktree}, nil
+	return GitDir{Path: common, Kind: GitWorktree, Admin: "worktrees/" + filepath.Base(target)}, nil
 }
 
 // checkModule is check for a directory that is a whole repository.
@@ -172,9 +174,9 @@ func (f *gitFinder) checkModule(fd int, target string) (GitDir, error) {
 		return GitDir{}, fmt.Errorf("it belongs to %q and not to %q", back, f.root)
 	}
 	if strings.Contains(target, "/modules/") {
-		return GitDir{target, GitSubmodule}, nil
+		return GitDir{Path: target, Kind: GitSubmodule}, nil
 	}
-	return GitDir{target, GitSeparate}, nil
+	return GitDir{Path: target, Kind: GitSeparate}, nil
 }
 
 // alternates adds the object directories that objects borrows from.
@@ -229,7 +231,7 @@ func (f *gitFinder) alternate(objects string, depth int) {
 			f.warn(objects, err)
 			return
 		}
-		f.dirs = append(f.dirs, GitDir{objects, GitAlternate})
+		f.dirs = append(f.dirs, GitDir{Path: objects, Kind: GitAlternate})
 	}
 	f.alternates(objects, depth+1)
 }

@@ -26,8 +26,9 @@ func Probe(p policy.Policy) (Facts, error) {
 		GID:     uint32(os.Getegid()),
 		Paths:   make(map[string]Path, len(p.Rules)+len(p.With)+1),
 		Targets: map[string]Kind{},
+		Hides:   map[string]string{},
 	}
-	data, err := os.ReadFile("/proc/self/mountinfo")
+	data, err := readFile("/proc/self/mountinfo")
 	if err != nil {
 		return f, fmt.Errorf("cannot read the table of mounts: %w", err)
 	}
@@ -77,7 +78,7 @@ func plainName(s string) bool { return s != "" && !strings.ContainsAny(s, ":\n\t
 
 // lineByID returns the fields of the line whose third field is id.
 func lineByID(file string, id uint32) []string {
-	data, err := os.ReadFile(file)
+	data, err := readFile(file)
 	if err != nil {
 		return nil
 	}
@@ -94,6 +95,12 @@ func lineByID(file string, id uint32) []string {
 // maps chooses the id maps.
 func (f *Facts) maps(p policy.Policy) error {
 	f.UIDs, f.GIDs = idmap.Identity(f.UID), idmap.Identity(f.GID)
+	if f.UID == 0 {
+		if m, ok := unusedRange(); ok {
+			f.UIDs, f.GIDs, f.Idmapped = m, m, true
+			return nil
+		}
+	}
 	if !p.Root {
 		return nil
 	}
@@ -113,12 +120,54 @@ func (f *Facts) maps(p policy.Policy) error {
 	return nil
 }
 
+// unusedBase begins a range of ids that no system gives to users: they fit an
+// int, which some programs need, and lie above the ranges for subordinate ids
+// and of dynamic users.
+const unusedBase = 0x7fff0000
+
+// unusedRange maps the ids up to 65534 to ids that nobody has, if the caller's
+// own namespace has these: real root has, root in a container mostly not.
+func unusedRange() (idmap.Map, bool) {
+	for _, file := range []string{"/proc/self/uid_map", "/proc/self/gid_map"} {
+		data, err := readFile(file)
+		if err != nil {
+			return nil, false
+		}
+		own, err := idmap.ParseMap(bytes.NewReader(data))
+		if err != nil {
+			return nil, false
+		}
+		first, ok1 := own.Lookup(unusedBase)
+		last, ok2 := own.Lookup(unusedBase + 65534)
+		if !ok1 || !ok2 || last-first != 65534 {
+			return nil, false
+		}
+	}
+	return idmap.Map{{Inside: 0, Outside: unusedBase, Length: 65535}}, true
+}
+
+// NotIdmapped makes the facts of a caller that is root those of one whose files
+// cannot be idmapped.
+func (f *Facts) NotIdmapped(reason error) {
+	f.Idmapped = false
+	f.UIDs, f.GIDs = idmap.Identity(f.UID), idmap.Identity(f.GID)
+	f.Warnings = append(f.Warnings, fmt.Sprintf("the sandbox runs as root of this machine, without capabilities, because its files cannot be idmapped (%v): run sbx as an ordinary user for full protection", reason))
+}
+
 // paths looks at every source and at what stands where rules hide or bind below
 // shown directories.
 func (f *Facts) paths(p policy.Policy, mounts []Mount) error {
+	absent := absentBelow(p.Home)
 	for _, r := range p.Rules {
+		if r.Optional && absent(r.Source) {
+			continue
+		}
 		if r.Access == policy.Hidden {
-			f.Targets[r.Target] = kindAt(r.Target)
+			real := realTarget(r.Target)
+			if real != r.Target {
+				f.Hides[r.Target] = real
+			}
+			f.Targets[real] = kindAt(real)
 			continue
 		}
 		path, err := look(r.Source, r.Literal, mounts)
@@ -163,6 +212,28 @@ func (f *Facts) paths(p policy.Policy, mounts []Mount) error {
 		f.Paths[w.Source] = path
 	}
 	return nil
+}
+
+// absentBelow answers for the many optional rules below $HOME, most of which
+// name nothing that exists: one look at a directory in $HOME does for all that
+// would lie in it.
+func absentBelow(home string) func(path string) bool {
+	exists := map[string]bool{}
+	return func(path string) bool {
+		if home == "" || !policy.Below(path, home) {
+			return false
+		}
+		first, _, deeper := strings.Cut(path[len(home)+1:], "/")
+		if !deeper {
+			return false
+		}
+		there, known := exists[first]
+		if !known {
+			there = kindAt(home+"/"+first) != Absent
+			exists[first] = there
+		}
+		return !there
+	}
 }
 
 // overlayable says whether a directory can be a lower layer: overlayfs gives
@@ -217,6 +288,18 @@ func look(path string, literal bool, mounts []Mount) (Path, error) {
 		}
 	}
 	return p, nil
+}
+
+// realTarget resolves a path whose last names may not exist.
+func realTarget(path string) string {
+	for d, rest := path, ""; ; d, rest = filepath.Dir(d), filepath.Join(filepath.Base(d), rest) {
+		if real, err := filepath.EvalSymlinks(d); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if d == "/" {
+			return path
+		}
+	}
 }
 
 func kindAt(path string) Kind {
@@ -308,6 +391,14 @@ func gitDirs(p policy.Policy, mounts []Mount) (dirs []GitDir, warnings []string)
 		warnings = append(warnings, err.Error())
 	}
 	for _, g := range found {
+		if g.Kind == GitAlternate {
+			// Nothing points back from there: a tarball's .git could name
+			// any repository of the user's.
+			if !asked(p, g.Path) {
+				warnings = append(warnings, fmt.Sprintf("git borrows objects from %q, which is not shown; --ro %s shows it", g.Path, policy.Escape(g.Path)))
+			}
+			continue
+		}
 		if len(MountsBelow(mounts, g.Path)) > 0 {
 			warnings = append(warnings, fmt.Sprintf("the git directory %q has mounts below it and is not shown", g.Path))
 			continue
@@ -315,6 +406,42 @@ func gitDirs(p policy.Policy, mounts []Mount) (dirs []GitDir, warnings []string)
 		dirs = append(dirs, g)
 	}
 	return dirs, warnings
+}
+
+// asked says whether a rule shows path anyway.
+func asked(p policy.Policy, path string) bool {
+	for _, r := range p.Rules {
+		if r.Access != policy.Hidden && (r.Target == path || policy.Below(path, r.Target)) {
+			return true
+		}
+	}
+	return false
+}
+
+// readFile is os.ReadFile without the runtime's poller, which costs six system
+// calls a file.
+func readFile(name string) ([]byte, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 16<<10)
+	n := 0
+	for {
+		m, err := unix.Read(fd, buf[n:])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return nil, err
+		case m == 0:
+			return buf[:n], nil
+		}
+		if n += m; n == len(buf) {
+			buf = append(buf, make([]byte, len(buf))...)
+		}
+	}
 }
 
 // LandlockABI is the version of the kernel's Landlock, 0 where it is not there
@@ -356,5 +483,13 @@ func (e *SourceError) Error() string {
 
 func (e *SourceError) Unwrap() error { return e.Err }
 
-// Hint is a command that avoids the error, or "".
-func (e *SourceError) Hint() string { return e.Fix }
+// Hint is a command that avoids the error.
+func (e *SourceError) Hint() string {
+	switch {
+	case e.Fix != "":
+		return e.Fix
+	case e.Err == nil:
+		return "mkdir -p " + e.Path + "   (or leave the rule out)"
+	}
+	return "sbx why " + e.Path
+}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sbx-build/sbx/idmap"
 	"github.com/sbx-build/sbx/sandbox/host"
 	"github.com/sbx-build/sbx/sandbox/policy"
 	"github.com/sbx-build/sbx/seccomp"
@@ -31,9 +32,11 @@ func Build(p policy.Policy, f host.Facts, l Layer, filter seccomp.Program, c Exe
 	if err != nil {
 		return Plan{}, err
 	}
+	if f.Idmapped {
+		b.idmap(mounts)
+	}
 	b.plan.Watch = []string{"/tmp"}
-	b.identity()
-	b.root()
+	b.first(f.UIDs, f.GIDs, p.Root && !f.UIDs.Single(), f.Idmapped, f.Landlock)
 	b.devices()
 	b.stage(mounts)
 	b.add(Seal{})
@@ -67,27 +70,66 @@ func (b *builder) mkdir(path string, mode uint32) {
 	b.add(MkDir{Path: path, Mode: mode})
 }
 
-func (b *builder) identity() {
-	b.add(MapIDs{UIDs: b.facts.UIDs, GIDs: b.facts.GIDs})
-	if b.policy.Root && !b.facts.UIDs.Single() {
+// first does what is the same in every run: ids, what can be restricted at
+// once, the root and its usual directories. It must not depend on the policy,
+// apart from who is root.
+func (b *builder) first(uids, gids idmap.Map, root, idmapped bool, landlock int) {
+	b.add(MapIDs{UIDs: uids, GIDs: gids})
+	var keep []int
+	if root || idmapped {
 		b.add(SetIDs{UID: 0, GID: 0})
 	}
-}
-
-func (b *builder) root() {
+	if root {
+		keep = rootCapabilities
+	}
+	b.add(Keyring{}, Bound{Keep: keep}, Hostname{Name: hostname})
+	if landlock >= 6 {
+		b.add(Scope{})
+	}
 	b.add(Private{}, NewRoot{Size: b.policy.TmpSize})
 	b.made[Host], b.made[Scratch] = true, true
-}
-
-// deviceNodes are the devices that every sandbox has.
-var deviceNodes = []string{"null", "zero", "full", "random", "urandom", "tty"}
-
-func (b *builder) devices() {
 	b.mkdir("/dev", 0o755)
 	for _, name := range deviceNodes {
 		p := "/dev/" + name
 		b.add(Device{Source: p, Place: Place{Path: p}})
 	}
+	for _, l := range [][2]string{{"fd", "/proc/self/fd"}, {"stdin", "fd/0"}, {"stdout", "fd/1"}, {"stderr", "fd/2"}, {"ptmx", "pts/ptmx"}} {
+		b.add(Symlink{Place: Place{Path: "/dev/" + l[0]}, Target: l[1]})
+	}
+	b.mkdir("/dev/pts", 0o755)
+	b.add(Devpts{})
+	b.furnish()
+}
+
+// deviceNodes are the devices that every sandbox has.
+var deviceNodes = []string{"null", "zero", "full", "random", "urandom", "tty"}
+
+// writable are the places that are the build's own in each run.
+var writable = []string{"/tmp", "/var", "/run", "/dev/shm"}
+
+// furnish makes them, and in them what programs take for granted (hier(7)).
+func (b *builder) furnish() {
+	b.mkdir("/tmp", 0o1777)
+	b.mkdir("/dev/shm", 0o1777)
+	b.mkdir("/etc", 0o755)
+	b.mkdir("/usr", 0o755)
+	b.mkdir("/sys", 0o755)
+	for _, d := range []string{"cache", "lib", "log", "mail", "opt", "spool"} {
+		b.mkdir("/var/"+d, 0o755)
+	}
+	b.mkdir("/var/tmp", 0o1777)
+	// Servers started by tests put their sockets below /run.
+	b.mkdir("/run/lock", 0o1777)
+	b.mkdir("/run/postgresql", 0o755)
+	b.mkdir("/run/mysqld", 0o755)
+	b.add(Symlink{Place: Place{Path: "/var/run"}, Target: "/run"}, Symlink{Place: Place{Path: "/var/lock"}, Target: "/run/lock"})
+	for _, w := range writable {
+		b.add(Writable{Path: w})
+	}
+}
+
+// devices adds those of --dev.
+func (b *builder) devices() {
 	for _, r := range b.policy.Rules {
 		if !r.Device {
 			continue
@@ -100,18 +142,40 @@ func (b *builder) devices() {
 		}
 		b.add(Device{Source: path.Real, Place: Place{Path: r.Target, Dir: dir}})
 	}
-	for _, l := range [][2]string{{"fd", "/proc/self/fd"}, {"stdin", "fd/0"}, {"stdout", "fd/1"}, {"stderr", "fd/2"}, {"ptmx", "pts/ptmx"}} {
-		b.add(Symlink{Place: Place{Path: "/dev/" + l[0]}, Target: l[1]})
-	}
-	b.mkdir("/dev/pts", 0o755)
 }
 
-// stage keeps the layer, and the sources of --rw, out of Seal's reach.
+// stage keeps the layer, and the sources of --rw, out of Seal's reach, and
+// brings in what is idmapped.
 func (b *builder) stage(mounts []mount) {
-	b.add(Stage{Source: b.layer.Dir, Name: LayerName, Dir: true})
+	layer := Stage{Source: b.layer.Dir, Name: LayerName, Dir: true}
+	if b.facts.Idmapped {
+		layer.Idmapped = 1
+	}
+	b.add(layer)
 	for _, m := range mounts {
 		if m.staged != "" && !strings.HasPrefix(m.staged, LayerName+"/") {
-			b.add(Stage{Source: m.source, Name: m.staged, Dir: m.dir})
+			b.add(Stage{Source: m.source, Name: m.staged, Dir: m.dir, Idmapped: m.idmapped, ReadOnly: m.readOnly})
+		}
+	}
+}
+
+// idmap has everything that is the caller's own come in by an idmapped mount.
+// The system's directories do not: to them the sandbox is a stranger.
+func (b *builder) idmap(mounts []mount) {
+	b.plan.Idmapped = []Idmapped{{Source: b.layer.Dir}}
+	for i := range mounts {
+		m := &mounts[i]
+		switch {
+		case m.system || strings.HasPrefix(m.staged, LayerName+"/") || m.source == "":
+			continue
+		case m.kind != bindMount && m.kind != overlayMount:
+			continue
+		}
+		m.readOnly = m.staged == ""
+		b.plan.Idmapped = append(b.plan.Idmapped, Idmapped{Source: m.source, ReadOnly: m.readOnly})
+		m.idmapped = len(b.plan.Idmapped)
+		if m.staged == "" {
+			m.staged = fmt.Sprintf("id%d", m.idmapped)
 		}
 	}
 }
@@ -154,10 +218,8 @@ var (
 // only while the host's is in sight (fs/namespace.c:mount_too_revealing), so it
 // comes before LeaveHost; and it comes last, because it covers Scratch.
 func (b *builder) kernel() {
-	b.add(Devpts{})
 	if b.plan.Namespaces.Net {
-		b.mkdir("/sys", 0o755)
-		b.add(Sysfs{})
+		b.add(Sysfs{}, Loopback{})
 	}
 	b.add(Proc{})
 	readOnly, masked := procReadOnly, procMasked
@@ -170,11 +232,7 @@ func (b *builder) kernel() {
 	for _, name := range masked {
 		b.add(Mask{Place: Place{Path: "/proc/" + name}, Optional: true})
 	}
-	b.add(LeaveHost{}, ReadOnly{Path: "/"})
-	if b.plan.Namespaces.Net {
-		b.add(Loopback{})
-	}
-	b.add(Hostname{Name: hostname}, ChangeDir{Path: b.policy.Dir})
+	b.add(LeaveHost{}, ReadOnly{Path: "/"}, ChangeDir{Path: b.policy.Dir})
 }
 
 // hostname is the sandbox's own.
@@ -186,16 +244,13 @@ const hostname = "sbx"
 var rootCapabilities = []int{0 /* chown */, 1 /* dac_override */, 3 /* fowner */, 4 /* fsetid */, 5 /* kill */, 6 /* setgid */, 7 /* setuid */, 8 /* setpcap */, 10 /* net_bind_service */, 18 /* sys_chroot */, 31 /* setfcap */}
 
 func (b *builder) restrict(filter seccomp.Program) {
-	b.add(Keyring{}, Limits{Nofile: b.facts.Nofile, Processes: b.policy.Processes})
+	b.add(Limits{Nofile: b.facts.Nofile, Processes: b.policy.Processes})
 	var keep []int
 	name := "build"
 	if b.policy.Root && !b.facts.UIDs.Single() {
 		keep, name = rootCapabilities, "root"
 	}
 	b.add(Capabilities{Keep: keep}, TieToParent{}, Forget{}, NoNewPrivs{})
-	if b.facts.Landlock >= 6 {
-		b.add(Scope{})
-	}
 	b.add(Filter{Name: name, Program: filter})
 }
 
@@ -217,12 +272,23 @@ func machineID(l Layer) string {
 // mounted.
 func BuildProbe(p Plan) Plan {
 	probe := Plan{LayerDirs: p.LayerDirs}
+	root := len(p.Idmapped) > 0 // then the layer is reached as the host's root
 	for _, s := range p.Steps {
 		switch s := s.(type) {
-		case MapIDs, SetIDs, Private, NewRoot:
+		case MapIDs:
+			if root {
+				s = MapIDs{UIDs: idmap.Identity(0), GIDs: idmap.Identity(0)}
+			}
+			probe.Steps = append(probe.Steps, s)
+		case SetIDs:
+			if !root {
+				probe.Steps = append(probe.Steps, s)
+			}
+		case Private, NewRoot:
 			probe.Steps = append(probe.Steps, s)
 		case Stage:
 			if s.Name == LayerName {
+				s.Idmapped = 0
 				probe.Steps = append(probe.Steps, s)
 			}
 		case Overlay:

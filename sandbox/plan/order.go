@@ -23,7 +23,11 @@ type mount struct {
 	layer string
 	// target is the text of a symlink.
 	target string
-	mode   uint32
+	// system says that it is the system's and not the caller's.
+	system bool
+	// idmapped and readOnly are as in Stage.
+	idmapped int
+	readOnly bool
 	// why is shown where the mount contradicts another.
 	why string
 }
@@ -46,16 +50,13 @@ func (m mount) ours() bool { return m.kind == writableMount || m.kind == etcMoun
 // which is a user's rule over a built-in one.
 func (b *builder) mounts() ([]mount, error) {
 	p, f := b.policy, b.facts
-	list := []mount{
-		{path: "/tmp", kind: writableMount, dir: true, mode: 0o1777},
-		{path: "/var", kind: writableMount, dir: true, mode: 0o755},
-		{path: "/run", kind: writableMount, dir: true, mode: 0o755},
-		{path: "/dev/shm", kind: writableMount, dir: true, mode: 0o1777},
-		{path: "/etc", kind: etcMount, dir: true, source: "/etc"},
+	list := []mount{{path: "/etc", kind: etcMount, dir: true, source: "/etc"}}
+	for _, w := range writable {
+		list = append(list, mount{path: w, kind: writableMount, dir: true})
 	}
 	if p.Network == policy.Host {
 		// A new sysfs needs a network namespace of one's own.
-		list = append(list, mount{path: "/sys", kind: bindMount, dir: true, source: "/sys"})
+		list = append(list, mount{path: "/sys", kind: bindMount, dir: true, source: "/sys", system: true})
 	}
 	if p.Home != "" && p.Home != "/" {
 		list = append(list, mount{path: p.Home, kind: bindMount, dir: true, source: b.layer.Dir + "/home", staged: LayerName + "/home", why: "the private home"})
@@ -66,11 +67,7 @@ func (b *builder) mounts() ([]mount, error) {
 		list = append(list, b.overlay(f.Paths[w.Source].Real, w.Target, "with/"+key(w.Target), w.Flag))
 	}
 	for _, g := range f.GitDirs {
-		if g.Kind == "alternate" {
-			list = append(list, mount{path: g.Path, kind: bindMount, dir: true, source: g.Path})
-			continue
-		}
-		list = append(list, b.overlay(g.Path, g.Path, "git/"+key(g.Path), "the git directory"))
+		list = append(list, b.overlay(g.Path, g.Path, gitLayer(g.Path), "the git directory"))
 	}
 	staged := 0
 	for _, r := range p.Rules {
@@ -101,12 +98,15 @@ func (b *builder) overlay(source, target, dir, why string) mount {
 // nothing to do.
 func (b *builder) rule(r policy.Rule, staged *int) (m mount, ok bool) {
 	path := b.facts.Paths[r.Source]
-	m = mount{path: r.Target, source: path.Real, dir: path.Kind == host.Dir, why: r.Origin.String()}
+	m = mount{path: r.Target, source: path.Real, dir: path.Kind == host.Dir, why: r.Origin.String(), system: r.Origin.Builtin == "system"}
 	switch r.Access {
 	case policy.Hidden:
 		m.kind = maskMount
 		m.dir = r.Dir
-		switch b.facts.Targets[r.Target] {
+		if real, ok := b.facts.Hides[r.Target]; ok {
+			m.path = real
+		}
+		switch b.facts.Targets[m.path] {
 		case host.Dir:
 			m.dir = true
 		case host.Absent:
@@ -183,7 +183,7 @@ func (b *builder) place(mounts []mount) error {
 		case ground < 0 || mounts[ground].kind == writableMount || mounts[ground].kind == etcMount && b.facts.EtcMounts:
 			b.mkdir(parent(m.path), 0o755)
 			if m.dir && m.kind != symlink {
-				b.mkdir(m.path, max(m.mode, 0o755))
+				b.mkdir(m.path, 0o755)
 			} else if m.kind != symlink {
 				b.add(WriteFile{Path: m.path, Mode: 0o644})
 			}
@@ -195,6 +195,7 @@ func (b *builder) place(mounts []mount) error {
 			continue // the symlink leads to where the path is anyway
 		default:
 			at.Ground = mounts[ground].path
+			at.Host = strings.HasPrefix(mounts[ground].staged, "rw")
 		}
 		b.mount(m, at)
 	}
@@ -207,33 +208,15 @@ func (b *builder) mount(m mount, at Place) {
 		b.add(Bind{Source: m.source, Staged: m.staged, Place: at})
 	case overlayMount:
 		dir := join(Scratch+"/"+LayerName, m.layer)
-		b.add(Overlay{Lower: []string{m.source}, Upper: dir + "/upper", Work: dir + "/work", Place: at})
+		b.add(Overlay{Lower: []string{m.source}, Staged: m.staged, Upper: dir + "/upper", Work: dir + "/work", Place: at})
 	case maskMount:
 		b.add(Mask{Place: at})
 	case symlink:
 		b.add(Symlink{Place: at, Target: m.target})
 	case writableMount:
-		b.furnish(m.path)
-		b.add(Writable{Path: m.path})
+		// Made by furnish.
 	case etcMount:
 		b.etc()
-	}
-}
-
-// furnish puts into a new tmpfs what programs take for granted (hier(7)).
-func (b *builder) furnish(path string) {
-	switch path {
-	case "/var":
-		for _, d := range []string{"cache", "lib", "local", "log", "mail", "opt", "spool"} {
-			b.mkdir("/var/"+d, 0o755)
-		}
-		b.mkdir("/var/tmp", 0o1777)
-		b.add(Symlink{Place: Place{Path: "/var/run"}, Target: "/run"}, Symlink{Place: Place{Path: "/var/lock"}, Target: "/run/lock"})
-	case "/run":
-		// Servers started by tests put their sockets here.
-		b.mkdir("/run/lock", 0o1777)
-		b.mkdir("/run/postgresql", 0o755)
-		b.mkdir("/run/mysqld", 0o755)
 	}
 }
 
@@ -251,3 +234,10 @@ func join(dir, name string) string {
 	}
 	return dir + "/" + name
 }
+
+// gitLayer is the layer's directory for a git directory outside the tree.
+func gitLayer(path string) string { return "git/" + key(path) }
+
+// GitUpper is where the layer keeps what the build writes to a git directory
+// outside the tree, relative to the layer.
+func GitUpper(path string) string { return gitLayer(path) + "/upper" }

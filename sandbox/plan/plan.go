@@ -3,9 +3,12 @@ package plan
 import (
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 
 	"github.com/syndtr/gocapability/capability"
+
+	"github.com/sbx-build/sbx/idmap"
 )
 
 // Host is where the host's root is between NewRoot and LeaveHost, and Scratch
@@ -66,9 +69,19 @@ type Plan struct {
 	// LayerDirs are directories of the layer, relative to it, that must exist
 	// before the plan runs; WorkDirs among them must be empty.
 	LayerDirs, WorkDirs []string
+	// Idmapped are host paths of which the parent makes idmapped mounts, for
+	// a caller that is root (mount_setattr(2), MOUNT_ATTR_IDMAP).
+	Idmapped []Idmapped
 	// Watch are the tmpfs mounts to look at when the command has ended: a
 	// full one explains a failed build.
 	Watch []string
+}
+
+// Idmapped is a mount that only real root can make: on it the caller's files
+// belong to ids that the sandbox has, and on disk to the caller still.
+type Idmapped struct {
+	Source   string
+	ReadOnly bool
 }
 
 // WriteTo prints the plan, one step a line.
@@ -88,5 +101,27 @@ func (p Plan) String() string {
 	return b.String()
 }
 
-// capabilityName is the name in capabilities(7).
-func capabilityName(c int) string { return "cap_" + capability.Cap(c).String() }
+// capabilityNames are the names in capabilities(7).
+func capabilityNames(list []int) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	names := make([]string, len(list))
+	for i, c := range list {
+		names[i] = "cap_" + capability.Cap(c).String()
+	}
+	return strings.Join(names, " ")
+}
+
+// First are the steps with which the plan of an ordinary run begins, whatever
+// its policy: they can be done before the policy is known.
+func First(uid, gid uint32, landlock int) []Step {
+	b := &builder{made: map[string]bool{}}
+	b.first(idmap.Identity(uid), idmap.Identity(gid), false, false, landlock)
+	return b.plan.Steps
+}
+
+// HasPrefix says whether steps begin with first.
+func HasPrefix(steps, first []Step) bool {
+	return len(steps) >= len(first) && reflect.DeepEqual(steps[:len(first)], first)
+}

@@ -27,6 +27,9 @@ type Place struct {
 	// and Path is then walked without following symlinks, and what is in the
 	// way is renamed aside. Empty where sbx itself made every name.
 	Ground string
+	// Host says that the ground is the host's own, shown writable: nothing is
+	// made or renamed there, so the place must exist.
+	Host bool
 }
 
 type (
@@ -46,6 +49,10 @@ type (
 		Source string
 		Name   string
 		Dir    bool
+		// Idmapped is the place in Plan.Idmapped, plus one, of a mount that
+		// the parent has made; then ReadOnly says what Seal would have.
+		Idmapped int
+		ReadOnly bool
 	}
 	// Seal makes everything of the host read-only, nosuid and nodev, in one
 	// call; binds made afterwards inherit that.
@@ -88,7 +95,9 @@ type (
 	// Overlay mounts an overlay. Upper and Work are below the layer, as Stage
 	// placed it; both empty makes a read-only overlay of the lowers.
 	Overlay struct {
-		Lower       []string
+		Lower []string
+		// Staged names what Stage made of the only lower, if it did.
+		Staged      string
 		Upper, Work string
 		Place       Place
 	}
@@ -124,8 +133,10 @@ type (
 		Nofile    [2]uint64 // soft, hard; hard 0 leaves it
 		Processes uint64    // 0 leaves it
 	}
-	// Capabilities locks the securebits and drops every capability that is
-	// not in Keep from every set (capabilities(7)).
+	// Bound locks the securebits and drops every capability that is not in
+	// Keep from the bounding set (capabilities(7)): no exec can bring it back.
+	Bound struct{ Keep []int }
+	// Capabilities drops every capability that is not in Keep from all sets.
 	Capabilities struct{ Keep []int }
 	// TieToParent ties the sandbox to the life of sbx: PR_SET_PDEATHSIG, and a look
 	// whether sbx has gone before.
@@ -172,6 +183,7 @@ func (Hostname) isStep()      {}
 func (ChangeDir) isStep()     {}
 func (Keyring) isStep()       {}
 func (Limits) isStep()        {}
+func (Bound) isStep()         {}
 func (Capabilities) isStep()  {}
 func (TieToParent) isStep()   {}
 func (Forget) isStep()        {}
@@ -216,7 +228,15 @@ func (s NewRoot) String() string {
 	}
 	return line("root", "tmpfs", "size="+size)
 }
-func (s Stage) String() string   { return line("stage", show(s.Source), "writable") }
+func (s Stage) String() string {
+	switch {
+	case s.ReadOnly:
+		return line("stage", show(s.Source), "idmapped ro")
+	case s.Idmapped > 0:
+		return line("stage", show(s.Source), "idmapped writable")
+	}
+	return line("stage", show(s.Source), "writable")
+}
 func (s Seal) String() string    { return line("seal", "the host's root", "ro,nosuid,nodev recursive") }
 func (s Device) String() string  { return line("device", how(s.Source, s.Place)) }
 func (s MkDir) String() string   { return line("mkdir", show(s.Path), fmt.Sprintf("mode=%04o", s.Mode)) }
@@ -267,20 +287,12 @@ func (s Limits) String() string {
 	}
 	return line("limits", text)
 }
-func (s Capabilities) String() string {
-	if len(s.Keep) == 0 {
-		return line("capabilities", "none")
-	}
-	names := make([]string, len(s.Keep))
-	for i, c := range s.Keep {
-		names[i] = capabilityName(c)
-	}
-	return line("capabilities", strings.Join(names, " "))
-}
-func (s TieToParent) String() string { return line("tie", "to the life of sbx") }
-func (s Forget) String() string      { return line("forget", "the caller's arguments and environment") }
-func (s NoNewPrivs) String() string  { return line("no_new_privs") }
-func (s Scope) String() string       { return line("landlock", "scope: signals, abstract sockets") }
+func (s Bound) String() string        { return line("bound", capabilityNames(s.Keep)) }
+func (s Capabilities) String() string { return line("capabilities", capabilityNames(s.Keep)) }
+func (s TieToParent) String() string  { return line("tie", "to the life of sbx") }
+func (s Forget) String() string       { return line("forget", "the caller's arguments and environment") }
+func (s NoNewPrivs) String() string   { return line("no_new_privs") }
+func (s Scope) String() string        { return line("landlock", "scope: signals, abstract sockets") }
 func (s Filter) String() string {
 	return line("seccomp", s.Name, fmt.Sprintf("(%d instructions)", len(s.Program)))
 }

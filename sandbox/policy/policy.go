@@ -79,10 +79,10 @@ func ParseWith(value, dir, home string) (With, error) {
 	if err != nil {
 		return With{}, &RuleError{Flag: flag, Reason: err.Error()}
 	}
-	w := With{Source: absolute(source, dir, home), Flag: flag}
+	w := With{Source: Absolute(source, dir, home), Flag: flag}
 	w.Target = w.Source
 	if target != "" {
-		w.Target = absolute(target, dir, home)
+		w.Target = Absolute(target, dir, home)
 	}
 	r := Rule{Access: CopyOnWrite, Source: w.Source, Target: w.Target, Origin: Origin{Flag: flag}}
 	return w, checkTarget(r)

@@ -146,10 +146,10 @@ func ParseRule(access Access, device bool, value, dir, home string) (Rule, error
 		return Rule{}, &RuleError{Flag: r.Origin.Flag, Reason: "--hide takes one path; there is nothing to show elsewhere"}
 	}
 	r.Dir = strings.HasSuffix(source, "/")
-	r.Source = absolute(source, dir, home)
+	r.Source = Absolute(source, dir, home)
 	r.Target = r.Source
 	if target != "" {
-		r.Target = absolute(target, dir, home)
+		r.Target = Absolute(target, dir, home)
 	}
 	if access == Hidden {
 		r.Source = ""
@@ -202,9 +202,9 @@ func Below(path, dir string) bool {
 	return len(path) > len(dir) && path[len(dir)] == '/' && strings.HasPrefix(path, dir)
 }
 
-// absolute makes a typed path absolute. The shell expands `~/x` alone but not
+// Absolute makes a typed path absolute. The shell expands `~/x` alone but not
 // in `a:~/x`, so it is done here too.
-func absolute(p, dir, home string) string {
+func Absolute(p, dir, home string) string {
 	if p == "~" {
 		return home
 	}

@@ -6,7 +6,6 @@
 //	    layers/LAYER/
 //	      layer                     the id map that the layer was made with
 //	      lock                      flock(2) while a run has the layer; names the run
-//	      mounted                   exists from before the mount until after its end
 //	      upper/ work/              the overlay of the tree
 //	      with/ git/ cow/           those of other directories, KEY/{upper,work}
 //	      home/                     $HOME inside
@@ -18,6 +17,6 @@
 //
 // A lock says that no sbx has the layer; it does not say that no mount has it,
 // because after kill -9 of sbx the kernel takes a moment to end the sandbox.
-// That is what the file mounted is for: where it was left, the next run asks
-// the kernel before it touches anything (package plan, ProbeUpper).
+// So the lock's content stays where a run was killed, and the next one asks the
+// kernel before it touches anything (package plan, ProbeUpper).
 package state

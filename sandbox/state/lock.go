@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,9 +16,10 @@ import (
 type Lock struct {
 	Layer Layer
 	// Unclean says that an earlier run did not end in order: its mount may
-	// still be alive.
-	Unclean bool
-	file    *os.File
+	// still be alive. Lost says that the machine went down meanwhile.
+	Unclean, Lost bool
+	fd            int
+	old           []string
 }
 
 // BusyError is a layer that another run has.
@@ -55,40 +58,63 @@ func (l Layer) Lock(run, ids string) (*Lock, error) {
 	return k, nil
 }
 
-// lock takes the lock alone.
+// lock takes the lock alone. The file's content, a time and what the run is,
+// stands there from before the first mount until after the end of the last: if
+// it is there when the lock is free, the run before was killed.
 func (l Layer) lock(run string) (*Lock, error) {
-	name := filepath.Join(l.Dir, "lock")
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	fd, err := unix.Open(filepath.Join(l.Dir, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, l.broken(err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer f.Close()
+	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	var buf [256]byte
+	n, _ := unix.Pread(fd, buf[:], 0)
+	stamp, rest, _ := strings.Cut(strings.TrimSpace(string(buf[:max(n, 0)])), " ")
+	if err != nil {
+		unix.Close(fd)
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, &Error{Do: "lock", What: fmt.Sprintf("the layer %q", l.Name), Err: err, Fix: "sbx --state DIR -- COMMAND"}
 		}
-		buf := make([]byte, 200)
-		n, _ := f.ReadAt(buf, 0)
-		return nil, &BusyError{Layer: l, Run: strings.TrimSpace(string(buf[:n]))}
+		return nil, &BusyError{Layer: l, Run: rest}
 	}
-	f.Truncate(0)
-	f.WriteAt([]byte(run+"\n"), 0)
-	_, err = os.Lstat(filepath.Join(l.Dir, "mounted"))
-	return &Lock{Layer: l, Unclean: err == nil, file: f}, nil
+	k := &Lock{Layer: l, Unclean: n > 0, fd: fd}
+	if k.Unclean {
+		k.Lost = beforeBoot(stamp)
+	}
+	line := fmt.Sprintf("%d %s\n", time.Now().Unix(), run)
+	if n > len(line) {
+		unix.Ftruncate(fd, 0)
+	}
+	if _, err := unix.Pwrite(fd, []byte(line), 0); err != nil {
+		unix.Close(fd)
+		return nil, l.broken(err)
+	}
+	return k, nil
 }
 
-// Unlock gives the layer back.
+// beforeBoot says whether a time stamp is older than the kernel's start.
+func beforeBoot(stamp string) bool {
+	at, err := strconv.ParseInt(stamp, 10, 64)
+	var info unix.Sysinfo_t
+	if err != nil || unix.Sysinfo(&info) != nil {
+		return false
+	}
+	return at < time.Now().Unix()-int64(info.Uptime)
+}
+
+// Unlock gives the layer back. The sandbox's pid 1 has been waited for: the
+// kernel ends its mounts before that.
 func (k *Lock) Unlock() {
-	k.file.Truncate(0)
-	k.file.Close()
+	unix.Ftruncate(k.fd, 0)
+	unix.Close(k.fd)
 }
 
 // claim compares the layer's id map with that of the run, or sets it.
 func (l Layer) claim(ids string) error {
 	file := filepath.Join(l.Dir, "layer")
-	data, err := os.ReadFile(file)
+	data, err := readSmall(file)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
+	case err == unix.ENOENT:
 		return l.write(file, ids)
 	case err != nil:
 		return l.broken(err)
@@ -108,45 +134,51 @@ func (l Layer) IDs() string {
 	return string(data)
 }
 
-// Mounting notes that a mount of the layer may exist from now on.
-func (k *Lock) Mounting() error {
-	f, err := os.OpenFile(filepath.Join(k.Layer.Dir, "mounted"), os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return k.Layer.broken(err)
-	}
-	return f.Close()
-}
-
-// Unmounted notes that the mount is gone: the sandbox's pid 1 has been waited
-// for, and the kernel ends its mounts before that.
-func (k *Lock) Unmounted() { os.Remove(filepath.Join(k.Layer.Dir, "mounted")) }
-
-// Prepare makes the layer's directories and empties the work directories: what
-// overlayfs left there has mode 000 and is refused by the next mount of
-// another kind. The upper must not be mounted.
-func (k *Lock) Prepare(dirs, empty []string) error {
-	for _, d := range dirs {
-		if err := k.Layer.directory(filepath.Join(k.Layer.Dir, d)); err != nil {
+// Prepare makes the layer's directories, with new work directories: what
+// overlayfs left there would be refused by the next mount. The old ones are
+// moved away, for Sweep. The upper must not be mounted.
+func (k *Lock) Prepare(dirs, work []string) error {
+	for i, d := range work {
+		old := filepath.Join(k.Layer.Dir, fmt.Sprintf("old-%d", i))
+		err := unix.Rename(filepath.Join(k.Layer.Dir, d), old)
+		if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTDIR) {
+			// A run that was killed before its Sweep.
+			if err = remove(old); err == nil {
+				err = unix.Rename(filepath.Join(k.Layer.Dir, d), old)
+			}
+		}
+		switch {
+		case err == nil:
+			k.old = append(k.old, old)
+		case !errors.Is(err, unix.ENOENT):
 			return k.Layer.broken(err)
 		}
 	}
-	for _, d := range empty {
-		if err := emptyDir(filepath.Join(k.Layer.Dir, d)); err != nil {
+	for _, d := range dirs {
+		if err := k.Layer.directory(filepath.Join(k.Layer.Dir, d)); err != nil {
 			return k.Layer.broken(err)
 		}
 	}
 	return nil
 }
 
+// Sweep deletes what Prepare moved away. It may run while the sandbox does.
+func (k *Lock) Sweep() {
+	for _, old := range k.old {
+		remove(old)
+	}
+	k.old = nil
+}
+
 // directory makes a directory of the layer, all of whose parents are sbx's own.
 // The build owns what it sees as the root of its tree or home, and may have
 // taken its permissions away.
 func (l Layer) directory(dir string) error {
-	err := os.Mkdir(dir, 0o755)
-	if errors.Is(err, os.ErrNotExist) {
-		err = os.MkdirAll(dir, 0o755)
+	err := unix.Mkdir(dir, 0o755)
+	if err == unix.ENOENT {
+		return os.MkdirAll(dir, 0o755)
 	}
-	if !errors.Is(err, os.ErrExist) {
+	if err != unix.EEXIST {
 		return err
 	}
 	var st unix.Stat_t
@@ -164,3 +196,15 @@ func (l Layer) directory(dir string) error {
 
 // Discard moves the whole layer into the trash, and says where.
 func (k *Lock) Discard() (string, error) { return k.Layer.trash(k.Layer.Dir) }
+
+// readSmall reads a small file of sbx's own, without the runtime's poller.
+func readSmall(file string) ([]byte, error) {
+	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 8192)
+	n, err := unix.Read(fd, buf)
+	return buf[:max(n, 0)], err
+}

@@ -47,22 +47,34 @@ func emptyDir(dir string) error {
 	}
 }
 
+// remove deletes a directory with all in it.
+func remove(dir string) error {
+	if err := emptyDir(dir); err != nil {
+		return err
+	}
+	return unix.Rmdir(dir)
+}
+
 // empty deletes what is in the directory fd.
 func (r *removal) empty(fd, depth int) {
-	dup, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
+	buf := make([]byte, 8192)
+	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
 		r.fail(err)
 		return
 	}
-	f := os.NewFile(uintptr(dup), "directory")
-	defer f.Close()
+	var names []string
 	for {
-		names, err := f.Readdirnames(1024)
+		n, err := unix.ReadDirent(fd, buf)
+		if err != nil {
+			r.fail(err)
+			return
+		}
+		if n <= 0 {
+			return
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names[:0])
 		for _, name := range names {
 			r.remove(fd, name, depth)
-		}
-		if err != nil || len(names) == 0 {
-			return
 		}
 	}
 }

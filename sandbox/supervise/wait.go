@@ -5,6 +5,7 @@ package supervise
 import (
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -26,13 +27,16 @@ var forwarded = []os.Signal{
 // The command is in a session of its own, so Ctrl-C at the terminal reaches sbx
 // alone, and the command exactly once, through here. Ctrl-Z stops the command
 // and then sbx; SIGCONT resumes both.
-func Wait(p *child.Process) (child.Ending, error) {
+//
+// meanwhile is called once, at the side, for work that need not be done before
+// the command runs; Wait does not wait for it.
+func Wait(p *child.Process, meanwhile func()) (child.Ending, error) {
 	signals := make(chan os.Signal, 16)
-	for _, s := range forwarded {
-		if !signal.Ignored(s) {
-			signal.Notify(signals, s)
-		}
-	}
+	go func() {
+		// Half a millisecond for the runtime: not before the command starts.
+		signal.Notify(signals, slices.DeleteFunc(slices.Clone(forwarded), signal.Ignored)...)
+		meanwhile()
+	}()
 	var over sync.Mutex // held while the pid may be used, and for good at the end
 	done := make(chan struct{})
 	go func() {

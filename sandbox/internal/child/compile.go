@@ -2,6 +2,7 @@ package child
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -11,46 +12,36 @@ import (
 
 // compiler turns steps into ops.
 type compiler struct {
-	g    *Program
-	step uint16
+	m    *memory
+	step int
 	ops  []op
 	// scratch counts the names used in plan.Scratch.
 	scratch int
-	// closed is the first descriptor that is closed before the command.
-	err error
+	// given are descriptors of mounts that the child inherits.
+	given []int
+	err   error
 }
 
-// Compile turns a plan into a program. It allocates all that the child will
-// touch.
-func Compile(p plan.Plan) (*Program, error) {
-	g := &Program{plan: p}
-	g.flags = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC |
-		unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | uintptr(unix.SIGCHLD)
-	if p.Namespaces.Net {
-		g.flags |= unix.CLONE_NEWNET
-	}
-	c := &compiler{g: g, ops: make([]op, 0, 512)}
-	c.begin()
-	for i, s := range p.Steps {
-		c.step = uint16(i)
+// steps compiles plan steps, which follow those already compiled.
+func (c *compiler) steps(list []plan.Step) {
+	for _, s := range list {
 		c.compile(s)
+		c.step++
 	}
-	c.step = uint16(len(p.Steps))
-	c.end()
-	g.setup = c.ops
-	c.ops = nil
-	c.command(p.Exec)
-	g.command = c.ops
-	for _, w := range p.Watch {
-		g.watch = append(g.watch, g.str(w))
-	}
-	return g, c.err
+}
+
+// take moves what has been compiled into the shared memory.
+func (c *compiler) take() []op {
+	out := list[op](c.m, len(c.ops))
+	copy(out, c.ops)
+	c.ops = c.ops[:0]
+	return out
 }
 
 // add appends a call and returns it, to be refined. The pointer is good until
 // the next add.
 func (c *compiler) add(nr uintptr, args ...uintptr) *op {
-	o := op{nr: nr, step: c.step}
+	o := op{nr: nr, step: uint16(c.step)}
 	copy(o.arg[:], args)
 	c.ops = append(c.ops, o)
 	return &c.ops[len(c.ops)-1]
@@ -70,61 +61,75 @@ func (o *op) demand(r uintptr) *op     { o.exact, o.want = true, r; return o }
 // at is AT_FDCWD as an argument.
 const at = ^uintptr(99) // -100
 
-// begin gives the child its own descriptors: 0 to 2, and the pipes that Start
-// has put at 10 and above, so that no dup3 hits another.
-func (c *compiler) begin() {
-	c.add(unix.SYS_DUP3, 0, statusFD, unix.O_CLOEXEC) // Start fills in the source
-	c.add(unix.SYS_DUP3, 0, barrierFD, unix.O_CLOEXEC)
-	c.add(unix.SYS_CLOSE_RANGE, barrierFD+1, ^uintptr(0)>>32, 0)
+// begin gives the child its own descriptors. Launch has put the pipes at 10 and
+// above, so that no dup3 hits another.
+func (c *compiler) begin(status, proceed int, given []int) {
+	c.add(unix.SYS_DUP3, uintptr(status), statusFD, unix.O_CLOEXEC)
+	c.add(unix.SYS_DUP3, uintptr(proceed), goFD, unix.O_CLOEXEC)
+	from := goFD + 1
+	for _, fd := range given {
+		if from < fd {
+			c.add(unix.SYS_CLOSE_RANGE, uintptr(from), uintptr(fd-1), 0)
+		}
+		from = fd + 1
+	}
+	c.add(unix.SYS_CLOSE_RANGE, uintptr(from), ^uintptr(0)>>32, 0)
 	c.add(unix.SYS_UMASK, 0).to(slotUmask)
 }
 
+// end leaves nothing open but 0 to 2 and the status pipe.
 func (c *compiler) end() {
 	c.add(unix.SYS_UMASK).with(0, slotUmask)
 	c.add(unix.SYS_CLOSE_RANGE, statusFD+1, ^uintptr(0)>>32, 0)
-	c.g.signals = ^uint64(0)
 }
 
 // command prepares the process that becomes the command: a session of its own,
 // so that no signal and no terminal is shared with anything outside; default
 // dispositions, then an empty mask.
-func (c *compiler) command(e plan.Exec) {
-	g := c.g
+func (c *compiler) command(t *table, e plan.Exec) {
+	m := c.m
 	c.add(unix.SYS_SETSID)
-	ignored := map[int]bool{}
-	for _, s := range e.KeepIgnored {
-		ignored[s] = true
-	}
-	act := g.bytes(make([]byte, 64)) // struct sigaction: SIG_DFL is 0
+	// struct sigaction begins with the handler: SIG_DFL is 0, SIG_IGN 1.
+	byDefault, ignore := put(m, [8]uintptr{0}), put(m, [8]uintptr{1})
 	for s := 1; s <= 64; s++ {
-		if s == int(unix.SIGKILL) || s == int(unix.SIGSTOP) || ignored[s] {
-			continue
+		switch {
+		case s == int(unix.SIGKILL) || s == int(unix.SIGSTOP):
+		case slices.Contains(e.KeepIgnored, s):
+			c.add(unix.SYS_RT_SIGACTION, uintptr(s), ignore, 0, 8)
+		default:
+			c.add(unix.SYS_RT_SIGACTION, uintptr(s), byDefault, 0, 8)
 		}
-		c.add(unix.SYS_RT_SIGACTION, uintptr(s), act, 0, 8)
 	}
-	c.add(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, pinned(g, &g.mask), 0, 8)
-
+	c.add(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, put(m, uint64(0)), 0, 8)
 	if len(e.Args) == 0 {
 		// A probe: having come this far is all.
 		c.add(unix.SYS_EXIT_GROUP, 0)
 		return
 	}
-	g.argv = g.cstrings(e.Args)
-	g.envp = g.cstrings(e.Env)
-	g.shell = g.str("/bin/sh")
+	t.argv = m.strs(e.Args, list[uintptr](m, len(e.Args)+1))
+	t.envp = m.strs(e.Env, list[uintptr](m, len(e.Env)+1))
+	t.shell = m.str("/bin/sh")
 	// sh, the candidate, then the arguments.
-	g.script = append([]uintptr{g.str("sh"), 0}, g.argv[1:]...)
+	t.script = list[uintptr](m, len(e.Args)+2)
+	t.script[0] = m.str("sh")
+	copy(t.script[2:], t.argv[1:])
+	t.candidates = m.strs(candidates(e), list[uintptr](m, len(e.Path)+1))
+}
+
+// candidates are the files that the command may be.
+func candidates(e plan.Exec) []string {
 	name := e.Args[0]
 	if strings.Contains(name, "/") {
-		g.candidates = []uintptr{g.str(name)}
-		return
+		return []string{name}
 	}
+	var files []string
 	for _, dir := range e.Path {
 		if dir == "" {
 			dir = "." // execvp(3)
 		}
-		g.candidates = append(g.candidates, g.str(strings.TrimSuffix(dir, "/")+"/"+name))
+		files = append(files, strings.TrimSuffix(dir, "/")+"/"+name)
 	}
+	return files
 }
 
 // compile is the table of contents of the steps.
@@ -136,29 +141,29 @@ func (c *compiler) compile(s plan.Step) {
 		c.add(unix.SYS_SETGROUPS, 0, 0)
 		c.add(unix.SYS_SETRESGID, uintptr(s.GID), uintptr(s.GID), uintptr(s.GID))
 		c.add(unix.SYS_SETRESUID, uintptr(s.UID), uintptr(s.UID), uintptr(s.UID))
+	case plan.Device:
+		c.device(s)
 	case plan.Private:
-		c.add(unix.SYS_MOUNT, c.g.str("none"), c.g.str("/"), 0, unix.MS_REC|unix.MS_PRIVATE, 0)
+		c.add(unix.SYS_MOUNT, c.m.str("none"), c.m.str("/"), 0, unix.MS_REC|unix.MS_PRIVATE, 0)
 	case plan.NewRoot:
 		c.newRoot(s)
 	case plan.Stage:
 		c.stage(s)
 	case plan.Seal:
 		c.setattr(plan.Host, true, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
-	case plan.Device:
-		c.device(s)
 	case plan.MkDir:
 		// EEXIST: a step may name a directory that a tmpfs's parents brought.
-		c.add(unix.SYS_MKDIRAT, at, c.g.str(s.Path), uintptr(s.Mode)).ok(unix.EEXIST)
+		c.add(unix.SYS_MKDIRAT, at, c.m.str(s.Path), uintptr(s.Mode)).ok(unix.EEXIST)
 	case plan.Symlink:
 		c.symlink(s)
 	case plan.WriteFile:
 		c.writeFile(s)
 	case plan.Whiteout:
-		c.add(unix.SYS_MKNODAT, at, c.g.str(s.Path), unix.S_IFCHR, 0)
+		c.add(unix.SYS_MKNODAT, at, c.m.str(s.Path), unix.S_IFCHR, 0)
 	case plan.Bind:
 		c.bind(s)
 	case plan.Writable:
-		c.add(unix.SYS_MOUNT, c.g.str(s.Path), c.g.str(s.Path), 0, unix.MS_BIND, 0)
+		c.add(unix.SYS_MOUNT, c.m.str(s.Path), c.m.str(s.Path), 0, unix.MS_BIND, 0)
 	case plan.ReadOnly:
 		c.setattr(s.Path, false, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	case plan.Overlay:
@@ -169,22 +174,22 @@ func (c *compiler) compile(s plan.Step) {
 		c.mask(s)
 	case plan.ReadOnlyBelow:
 		// ENOENT: this kernel was built without it.
-		c.add(unix.SYS_MOUNT, c.g.str(s.Path), c.g.str(s.Path), 0, unix.MS_BIND|unix.MS_REC, 0).ok(unix.ENOENT).onQuiet = 1
+		c.add(unix.SYS_MOUNT, c.m.str(s.Path), c.m.str(s.Path), 0, unix.MS_BIND|unix.MS_REC, 0).ok(unix.ENOENT).onQuiet = 1
 		c.setattr(s.Path, true, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	case plan.Proc:
-		c.add(unix.SYS_MOUNT, c.g.str("proc"), c.g.str("/proc"), c.g.str("proc"), unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)
+		c.add(unix.SYS_MOUNT, c.m.str("proc"), c.m.str("/proc"), c.m.str("proc"), unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)
 	case plan.Sysfs:
 		// EPERM: the caller is in a container that hides parts of /sys, and
 		// the kernel does not let it see more (mount_too_revealing). /sys
 		// then stays empty.
-		c.add(unix.SYS_MOUNT, c.g.str("sysfs"), c.g.str("/sys"), c.g.str("sysfs"), unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0).ok(unix.EPERM)
+		c.add(unix.SYS_MOUNT, c.m.str("sysfs"), c.m.str("/sys"), c.m.str("sysfs"), unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0).ok(unix.EPERM)
 	case plan.Devpts:
-		c.add(unix.SYS_MOUNT, c.g.str("devpts"), c.g.str("/dev/pts"), c.g.str("devpts"), unix.MS_NOSUID|unix.MS_NOEXEC, c.g.str("newinstance,ptmxmode=0666,mode=0620"))
+		c.add(unix.SYS_MOUNT, c.m.str("devpts"), c.m.str("/dev/pts"), c.m.str("devpts"), unix.MS_NOSUID|unix.MS_NOEXEC, c.m.str("newinstance,ptmxmode=0666,mode=0620"))
 	case plan.LeaveHost:
-		c.add(unix.SYS_UMOUNT2, c.g.str(plan.Host), unix.MNT_DETACH)
-		c.add(unix.SYS_UNLINKAT, at, c.g.str(plan.Host), unix.AT_REMOVEDIR)
+		c.add(unix.SYS_UMOUNT2, c.m.str(plan.Host), unix.MNT_DETACH)
+		c.add(unix.SYS_UNLINKAT, at, c.m.str(plan.Host), unix.AT_REMOVEDIR)
 	case plan.ChangeDir:
-		c.add(unix.SYS_CHDIR, c.g.str(s.Path))
+		c.add(unix.SYS_CHDIR, c.m.str(s.Path))
 	default:
 		if !c.restrict(s) {
 			c.err = fmt.Errorf("internal error: no code for the step %q", s)

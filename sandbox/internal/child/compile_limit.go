@@ -12,18 +12,21 @@ import (
 // mapIDs gives the user namespace its ids. A map of one line, the caller's own
 // id, the child writes itself; the kernel wants setgroups(2) denied for it
 // (user_namespaces(7)). Anything longer the parent has written by newuidmap(1)
-// while the child waits.
+// before it lets the child go on.
 func (c *compiler) mapIDs(s plan.MapIDs) {
-	if !s.UIDs.Single() || !s.GIDs.Single() {
-		c.g.barrier = true
-		buf := make([]byte, 8)
-		c.add(unix.SYS_READ, barrierFD, c.g.bytes(buf), 1).demand(1)
-		return
+	if !ownMap(s) {
+		return // Start has written them
 	}
 	for _, w := range [][2]string{{"setgroups", "deny"}, {"uid_map", s.UIDs.String()}, {"gid_map", s.GIDs.String()}} {
-		c.add(unix.SYS_OPENAT, at, c.g.str("/proc/self/"+w[0]), unix.O_WRONLY|unix.O_CLOEXEC).to(slotFile)
+		c.add(unix.SYS_OPENAT, at, c.m.str("/proc/self/"+w[0]), unix.O_WRONLY|unix.O_CLOEXEC).to(slotFile)
 		c.writeAll(w[1])
 	}
+}
+
+// ownMap says whether a map is the caller's own ids and no others.
+func ownMap(s plan.MapIDs) bool {
+	return s.UIDs.Single() && s.GIDs.Single() &&
+		s.UIDs[0].Outside == uint32(unix.Geteuid()) && s.GIDs[0].Outside == uint32(unix.Getegid())
 }
 
 // restrict compiles the steps after which less is possible. It returns false
@@ -33,13 +36,15 @@ func (c *compiler) restrict(s plan.Step) bool {
 	case plan.Loopback:
 		c.loopback()
 	case plan.Hostname:
-		c.add(unix.SYS_SETHOSTNAME, c.g.str(s.Name), uintptr(len(s.Name)))
+		c.add(unix.SYS_SETHOSTNAME, c.m.str(s.Name), uintptr(len(s.Name)))
 	case plan.Keyring:
 		// ENOSYS: a kernel without keyrings; EPERM: a container's filter
 		// refuses the call, and then refuses the build's as well.
 		c.add(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).ok(unix.ENOSYS, unix.EPERM)
 	case plan.Limits:
 		c.limits(s)
+	case plan.Bound:
+		c.bound(s)
 	case plan.Capabilities:
 		c.capabilities(s)
 	case plan.TieToParent:
@@ -65,13 +70,13 @@ func (c *compiler) loopback() {
 	copy(req, "lo")
 	*(*uint16)(unsafe.Pointer(&req[16])) = unix.IFF_UP
 	c.add(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0).to(slotFile)
-	c.add(unix.SYS_IOCTL, 0, unix.SIOCSIFFLAGS, c.g.bytes(req)).with(0, slotFile)
+	c.add(unix.SYS_IOCTL, 0, unix.SIOCSIFFLAGS, c.m.bytes(req)).with(0, slotFile)
 	c.add(unix.SYS_CLOSE).with(0, slotFile)
 }
 
 func (c *compiler) limits(s plan.Limits) {
 	set := func(resource int, soft, hard uint64) {
-		c.add(unix.SYS_PRLIMIT64, 0, uintptr(resource), pinned(c.g, &unix.Rlimit{Cur: soft, Max: hard}), 0)
+		c.add(unix.SYS_PRLIMIT64, 0, uintptr(resource), put(c.m, unix.Rlimit{Cur: soft, Max: hard}), 0)
 	}
 	if s.Nofile[1] != 0 {
 		set(unix.RLIMIT_NOFILE, s.Nofile[0], s.Nofile[1])
@@ -94,32 +99,40 @@ const (
 	noAmbientRaise = 1<<6 | 1<<7
 )
 
-func (c *compiler) capabilities(s plan.Capabilities) {
+// bound locks the securebits and empties the bounding set. The capabilities
+// that the child has stay, for the steps that follow.
+func (c *compiler) bound(s plan.Bound) {
 	bits := uintptr(noRoot | noSetuidFixup | keepCapsLocked | noAmbientRaise)
 	if len(s.Keep) > 0 {
 		bits = keepCapsLocked | noAmbientRaise
 	}
 	c.add(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, bits)
 	c.add(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-	var keep uint64
-	for _, k := range s.Keep {
-		keep |= 1 << k
-	}
+	keep := capabilitySet(s.Keep)
 	for k := range 64 {
-		if keep&(1<<k) == 0 {
-			// EINVAL: beyond the kernel's last capability.
-			o := c.add(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(k))
-			if k > unix.CAP_CHECKPOINT_RESTORE {
-				o.ok(unix.EINVAL).onQuiet = 0
-			}
+		if keep&(1<<k) != 0 {
+			continue
+		}
+		o := c.add(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(k))
+		if k > unix.CAP_CHECKPOINT_RESTORE {
+			o.ok(unix.EINVAL) // beyond the kernel's last capability
 		}
 	}
-	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	data := &[2]unix.CapUserData{
-		{Effective: uint32(keep), Permitted: uint32(keep)},
-		{Effective: uint32(keep >> 32), Permitted: uint32(keep >> 32)},
+}
+
+func (c *compiler) capabilities(s plan.Capabilities) {
+	keep := capabilitySet(s.Keep)
+	low, high := uint32(keep), uint32(keep>>32)
+	header := put(c.m, unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3})
+	data := put(c.m, [2]unix.CapUserData{{Effective: low, Permitted: low}, {Effective: high, Permitted: high}})
+	c.add(unix.SYS_CAPSET, header, data)
+}
+
+func capabilitySet(list []int) (set uint64) {
+	for _, k := range list {
+		set |= 1 << k
 	}
-	c.add(unix.SYS_CAPSET, pinned(c.g, header), pinned(c.g, data))
+	return set
 }
 
 // tie sends the child SIGKILL when the thread that cloned it ends, and ends it
@@ -127,8 +140,8 @@ func (c *compiler) capabilities(s plan.Capabilities) {
 // ppoll(2) reports POLLERR for it.
 func (c *compiler) tie() {
 	c.add(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
-	fds := &unix.PollFd{Fd: statusFD}
-	c.add(unix.SYS_PPOLL, pinned(c.g, fds), 1, pinned(c.g, &unix.Timespec{}), 0, 8).demand(0)
+	fds := unix.PollFd{Fd: statusFD}
+	c.add(unix.SYS_PPOLL, put(c.m, fds), 1, put(c.m, unix.Timespec{}), 0, 8).demand(0)
 }
 
 // forget overwrites the strings that the kernel put on the stack for sbx:
@@ -137,7 +150,7 @@ func (c *compiler) tie() {
 // dumpable.
 func (c *compiler) forget() {
 	if start, length := stringsArea(); length > 0 {
-		c.add(unix.SYS_OPENAT, at, c.g.str("/dev/zero"), unix.O_RDONLY|unix.O_CLOEXEC).to(slotFile)
+		c.add(unix.SYS_OPENAT, at, c.m.str("/dev/zero"), unix.O_RDONLY|unix.O_CLOEXEC).to(slotFile)
 		c.add(unix.SYS_READ, 0, start, length).with(0, slotFile).demand(length)
 		c.add(unix.SYS_CLOSE).with(0, slotFile)
 	}
@@ -170,8 +183,8 @@ const atExecfn = 31
 func (c *compiler) scope() {
 	// struct landlock_ruleset_attr { __u64 handled_access_fs,
 	// handled_access_net, scoped; }
-	attr := &[3]uint64{0, 0, unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL}
-	c.add(unix.SYS_LANDLOCK_CREATE_RULESET, pinned(c.g, attr), unsafe.Sizeof(*attr), 0).to(slotFile)
+	attr := [3]uint64{0, 0, unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL}
+	c.add(unix.SYS_LANDLOCK_CREATE_RULESET, put(c.m, attr), unsafe.Sizeof(attr), 0).to(slotFile)
 	c.add(unix.SYS_LANDLOCK_RESTRICT_SELF, 0, 0).with(0, slotFile)
 	c.add(unix.SYS_CLOSE).with(0, slotFile)
 }
@@ -181,11 +194,12 @@ func (c *compiler) filter(s plan.Filter) {
 		c.err = errNoFilter
 		return
 	}
-	list := make([]unix.SockFilter, len(s.Program))
-	for i, in := range s.Program {
-		list[i] = unix.SockFilter(in)
+	code := list[unix.SockFilter](c.m, len(s.Program))
+	if code == nil {
+		return
 	}
-	c.g.pin = append(c.g.pin, list)
-	prog := &unix.SockFprog{Len: uint16(len(list)), Filter: &list[0]}
-	c.add(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, pinned(c.g, prog))
+	copy(code, s.Program)
+	// struct sock_fprog { unsigned short len; struct sock_filter *filter; }
+	prog := [2]uintptr{uintptr(len(code)), address(code)}
+	c.add(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, put(c.m, prog))
 }

@@ -15,7 +15,7 @@ import (
 // newRoot mounts the new root over /proc, which every system has, and swaps it
 // with the host's. That moves the host's /proc back into sight.
 func (c *compiler) newRoot(s plan.NewRoot) {
-	g := c.g
+	g := c.m
 	options := "mode=0755"
 	if s.Size > 0 {
 		options += fmt.Sprintf(",size=%d", s.Size)
@@ -35,8 +35,8 @@ func (c *compiler) setattr(path string, recursive bool, set uint64) {
 	if recursive {
 		flags = unix.AT_RECURSIVE
 	}
-	attr := &unix.MountAttr{Attr_set: set}
-	c.add(unix.SYS_MOUNT_SETATTR, at, c.g.str(path), flags, pinned(c.g, attr), unsafe.Sizeof(*attr))
+	attr := unix.MountAttr{Attr_set: set}
+	c.add(unix.SYS_MOUNT_SETATTR, at, c.m.str(path), flags, put(c.m, attr), unsafe.Sizeof(attr))
 }
 
 // onHost is where a host path stands while the root is assembled.
@@ -50,26 +50,33 @@ func onHost(path string) string {
 // node creates an empty mount point on a tmpfs of ours.
 func (c *compiler) node(path string, dir bool) {
 	if dir {
-		c.add(unix.SYS_MKDIRAT, at, c.g.str(path), 0o755).ok(unix.EEXIST)
+		c.add(unix.SYS_MKDIRAT, at, c.m.str(path), 0o755).ok(unix.EEXIST)
 		return
 	}
-	c.add(unix.SYS_MKNODAT, at, c.g.str(path), unix.S_IFREG|0o644, 0).ok(unix.EEXIST)
+	c.add(unix.SYS_MKNODAT, at, c.m.str(path), unix.S_IFREG|0o644, 0).ok(unix.EEXIST)
 }
 
 func (c *compiler) stage(s plan.Stage) {
 	path := plan.Scratch + "/" + s.Name
 	c.node(path, s.Dir)
-	c.add(unix.SYS_MOUNT, c.g.str(onHost(s.Source)), c.g.str(path), 0, unix.MS_BIND|unix.MS_REC, 0)
+	if s.Idmapped > 0 {
+		c.add(unix.SYS_MOVE_MOUNT, uintptr(c.given[s.Idmapped-1]), c.m.str(""), at, c.m.str(path), unix.MOVE_MOUNT_F_EMPTY_PATH)
+		return
+	}
+	c.add(unix.SYS_MOUNT, c.m.str(onHost(s.Source)), c.m.str(path), 0, unix.MS_BIND|unix.MS_REC, 0)
 	c.setattr(path, true, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 }
 
+// device binds a device node. The mount is read-only, which concerns the node
+// and not the device: a caller that owns it (root) cannot change its mode.
 func (c *compiler) device(s plan.Device) {
 	c.node(s.Place.Path, s.Place.Dir)
-	c.add(unix.SYS_MOUNT, c.g.str(onHost(s.Source)), c.g.str(s.Place.Path), 0, unix.MS_BIND|unix.MS_REC, 0)
+	c.add(unix.SYS_MOUNT, c.m.str(onHost(s.Source)), c.m.str(s.Place.Path), 0, unix.MS_BIND|unix.MS_REC, 0)
+	c.setattr(s.Place.Path, true, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC)
 }
 
 func (c *compiler) writeFile(s plan.WriteFile) {
-	g := c.g
+	g := c.m
 	if s.Data == "" {
 		c.add(unix.SYS_MKNODAT, at, g.str(s.Path), unix.S_IFREG|uintptr(s.Mode), 0).ok(unix.EEXIST)
 		return
@@ -80,7 +87,7 @@ func (c *compiler) writeFile(s plan.WriteFile) {
 
 // writeAll writes to slotFile in one call, and closes it.
 func (c *compiler) writeAll(data string) {
-	c.add(unix.SYS_WRITE, 0, c.g.str(data), uintptr(len(data))).with(0, slotFile).demand(uintptr(len(data)))
+	c.add(unix.SYS_WRITE, 0, c.m.str(data), uintptr(len(data))).with(0, slotFile).demand(uintptr(len(data)))
 	c.add(unix.SYS_CLOSE).with(0, slotFile)
 }
 
@@ -95,18 +102,18 @@ func (c *compiler) bind(s plan.Bind) {
 // attach binds source, with all below it, at a place.
 func (c *compiler) attach(source string, p plan.Place) {
 	if p.Ground == "" {
-		c.add(unix.SYS_MOUNT, c.g.str(source), c.g.str(p.Path), 0, unix.MS_BIND|unix.MS_REC, 0)
+		c.add(unix.SYS_MOUNT, c.m.str(source), c.m.str(p.Path), 0, unix.MS_BIND|unix.MS_REC, 0)
 		return
 	}
 	c.walk(p)
-	c.add(unix.SYS_OPEN_TREE, at, c.g.str(source), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE).to(slotTree)
+	c.add(unix.SYS_OPEN_TREE, at, c.m.str(source), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE).to(slotTree)
 	c.moveTo(slotTree, slotDir)
 }
 
 // moveTo mounts a detached tree on the directory or file in target, and closes
 // both.
 func (c *compiler) moveTo(tree, target slot) {
-	empty := c.g.str("")
+	empty := c.m.str("")
 	c.add(unix.SYS_MOVE_MOUNT, 0, empty, 0, empty, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH).with(0, tree).with(2, target)
 	c.add(unix.SYS_CLOSE).with(0, tree)
 	c.add(unix.SYS_CLOSE).with(0, target)
@@ -115,7 +122,7 @@ func (c *compiler) moveTo(tree, target slot) {
 func (c *compiler) mask(s plan.Mask) {
 	if s.Optional {
 		// ENOENT: nothing there, nothing to hide.
-		c.add(unix.SYS_MOUNT, c.g.str("/dev/null"), c.g.str(s.Place.Path), 0, unix.MS_BIND, 0).ok(unix.ENOENT)
+		c.add(unix.SYS_MOUNT, c.m.str("/dev/null"), c.m.str(s.Place.Path), 0, unix.MS_BIND, 0).ok(unix.ENOENT)
 		return
 	}
 	source := plan.Scratch + "/mask/file"
@@ -129,12 +136,16 @@ func (c *compiler) mask(s plan.Mask) {
 // `:`, `,` and `\` mean something and 4 KiB are the limit: the lowers are named
 // by symlinks in Scratch.
 func (c *compiler) overlay(s plan.Overlay) {
-	g := c.g
+	g := c.m
 	var lowers []string
 	for _, l := range s.Lower {
 		c.scratch++
 		name := fmt.Sprintf("%s/l%d", plan.Scratch, c.scratch)
-		c.add(unix.SYS_SYMLINKAT, g.str(onHost(l)), at, g.str(name))
+		source := onHost(l)
+		if s.Staged != "" {
+			source = plan.Scratch + "/" + s.Staged
+		}
+		c.add(unix.SYS_SYMLINKAT, g.str(source), at, g.str(name))
 		lowers = append(lowers, name)
 	}
 	options := "lowerdir=" + strings.Join(lowers, ":")
@@ -164,7 +175,7 @@ func (c *compiler) overlay(s plan.Overlay) {
 // system is EINVAL (fs/overlayfs/super.c, ovl_get_upper before
 // ovl_get_workdir).
 func (c *compiler) probe(s plan.ProbeUpper) {
-	g := c.g
+	g := c.m
 	dir := plan.Scratch + "/probe"
 	c.node(dir, true)
 	// ENOENT: the layer has never had it.
@@ -189,8 +200,8 @@ const resolve = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_N
 // open is openat2(2) of a name below the directory in slot dir (or the working
 // directory, which is /).
 func (c *compiler) open(dir *slot, name string, flags uint64, to slot) *op {
-	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | flags, Resolve: resolve}
-	o := c.add(unix.SYS_OPENAT2, at, c.g.str(name), pinned(c.g, how), unix.SizeofOpenHow).to(to)
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | flags, Resolve: resolve}
+	o := c.add(unix.SYS_OPENAT2, at, c.m.str(name), put(c.m, how), unix.SizeofOpenHow).to(to)
 	if dir != nil {
 		o.with(0, *dir)
 	}
@@ -202,6 +213,14 @@ func (c *compiler) open(dir *slot, name string, flags uint64, to slot) *op {
 // a symlink above all, is renamed aside. If something changes a name meanwhile,
 // the walk fails.
 func (c *compiler) walk(p plan.Place) {
+	if p.Host {
+		flags := uint64(unix.O_NOFOLLOW)
+		if p.Dir {
+			flags |= unix.O_DIRECTORY
+		}
+		c.open(nil, p.Path[1:], flags, slotDir)
+		return
+	}
 	c.walkParents(p, func(name string) {
 		if !p.Dir {
 			c.aside(name, unix.O_DIRECTORY)
@@ -224,7 +243,7 @@ func (c *compiler) walkParents(p plan.Place, last func(name string)) {
 
 // reach goes from slotDir to a name in it, which it makes if need be.
 func (c *compiler) reach(name string, isDir bool) {
-	g := c.g
+	g := c.m
 	dir := slotDir
 	flags := uint64(unix.O_NOFOLLOW)
 	if isDir {
@@ -251,7 +270,7 @@ func (c *compiler) aside(name string, flags uint64) {
 	dir := slotDir
 	c.open(&dir, name, flags, slotNext).ok(unix.ENOENT, unix.ENOTDIR, unix.ELOOP).onQuiet = 2
 	c.add(unix.SYS_CLOSE).with(0, slotNext)
-	c.add(unix.SYS_RENAMEAT2, 0, c.g.str(name), 0, c.g.str(asideName(name)), unix.RENAME_NOREPLACE).with(0, dir).with(2, dir)
+	c.add(unix.SYS_RENAMEAT2, 0, c.m.str(name), 0, c.m.str(asideName(name)), unix.RENAME_NOREPLACE).with(0, dir).with(2, dir)
 }
 
 // asideName is a name that nothing has: the run before may have left one.
@@ -266,7 +285,7 @@ func asideName(name string) string {
 
 // symlink creates a symlink; on a build's ground it replaces what is there.
 func (c *compiler) symlink(s plan.Symlink) {
-	g := c.g
+	g := c.m
 	if s.Place.Ground == "" {
 		c.add(unix.SYS_SYMLINKAT, g.str(s.Target), at, g.str(s.Place.Path))
 		return

@@ -152,7 +152,7 @@ var calls = [...]struct {
 	nr   uintptr
 	name string
 }{
-	{unix.SYS_CAPSET, "capset"}, {unix.SYS_CHDIR, "chdir"}, {unix.SYS_CLOSE, "close"}, {unix.SYS_CLOSE_RANGE, "close_range"},
+	{unix.SYS_CAPSET, "capset"}, {unix.SYS_CLONE, "clone"}, {unix.SYS_CHDIR, "chdir"}, {unix.SYS_CLOSE, "close"}, {unix.SYS_CLOSE_RANGE, "close_range"},
 	{unix.SYS_DUP3, "dup3"}, {unix.SYS_FCNTL, "fcntl"}, {unix.SYS_IOCTL, "ioctl"}, {unix.SYS_KEYCTL, "keyctl"},
 	{unix.SYS_LANDLOCK_CREATE_RULESET, "landlock_create_ruleset"}, {unix.SYS_LANDLOCK_RESTRICT_SELF, "landlock_restrict_self"},
 	{unix.SYS_MKDIRAT, "mkdirat"}, {unix.SYS_MKNODAT, "mknodat"}, {unix.SYS_MOUNT, "mount"}, {unix.SYS_MOUNT_SETATTR, "mount_setattr"},

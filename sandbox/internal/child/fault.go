@@ -2,6 +2,7 @@ package child
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -61,26 +62,25 @@ func (e *ExecError) Error() string {
 func (e *ExecError) Unwrap() error { return e.Errno }
 
 // fault turns a record back into the step.
-func (g *Program) fault(r record) error {
+func (p *Process) fault(r record) error {
 	errno := syscall.Errno(r.errno)
 	if r.kind == recordExec {
-		return &ExecError{Command: g.plan.Exec.Args[0], Errno: errno}
+		return &ExecError{Command: p.plan.Exec.Args[0], Errno: errno}
 	}
 	i := int(r.index)
-	switch {
-	case i < len(g.setup):
-		o := g.setup[i]
-		e := &StepError{Step: starting{}, Call: callName(o.nr), Errno: errno}
-		if i >= 4 && int(o.step) < len(g.plan.Steps) { // begin has four ops
-			e.Step = g.plan.Steps[o.step]
-		}
-		return e
-	case i == len(g.setup):
-		return &StepError{Step: starting{}, Call: "clone", Errno: errno}
-	case i-len(g.setup) < len(g.command):
-		return &StepError{Step: starting{}, Call: callName(g.command[i-len(g.setup)].nr), Errno: errno}
+	ops := slices.Concat(p.table.first, p.table.setup, []op{{nr: unix.SYS_CLONE}}, p.table.command)
+	if i >= len(ops) {
+		return fmt.Errorf("internal error: the sandbox reports a failure of call %d, which does not exist", i)
 	}
-	return fmt.Errorf("internal error: the sandbox reports a failure of step %d, which does not exist", i)
+	e := &StepError{Step: starting{}, Call: callName(ops[i].nr), Errno: errno}
+	steps := p.plan.Steps
+	if steps == nil {
+		steps = p.launched
+	}
+	if i >= p.begin && i < len(p.table.first)+len(p.table.setup) && int(ops[i].step) < len(steps) {
+		e.Step = steps[ops[i].step]
+	}
+	return e
 }
 
 // starting stands for what belongs to no step of the plan.

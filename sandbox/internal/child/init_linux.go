@@ -17,18 +17,18 @@ import (
 //
 //go:norace
 //go:nosplit
-func (g *Program) init(command uintptr) {
+func (t *table) init(command uintptr) {
 	for {
 		sig, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT,
-			uintptr(unsafe.Pointer(&g.signals)), uintptr(unsafe.Pointer(&g.info)), 0, 8, 0, 0)
+			uintptr(unsafe.Pointer(&t.signals)), uintptr(unsafe.Pointer(&t.info)), 0, 8, 0, 0)
 		if errno != 0 {
 			continue // EINTR, after a stop and continue
 		}
 		if syscall.Signal(sig) == syscall.SIGCHLD {
-			g.reap(command)
+			t.reap(command)
 			continue
 		}
-		g.pass(command, syscall.Signal(sig))
+		t.pass(command, syscall.Signal(sig))
 	}
 }
 
@@ -37,9 +37,9 @@ func (g *Program) init(command uintptr) {
 //
 //go:norace
 //go:nosplit
-func (g *Program) reap(command uintptr) {
+func (t *table) reap(command uintptr) {
 	for {
-		pid, _, errno := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&g.status)),
+		pid, _, errno := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&t.status)),
 			unix.WNOHANG|unix.WALL, 0, 0, 0)
 		if errno != 0 || pid == 0 {
 			return
@@ -47,14 +47,14 @@ func (g *Program) reap(command uintptr) {
 		if pid != command {
 			continue
 		}
-		g.record.kind, g.record.status = recordExit, g.status
-		for i := 0; i < len(g.watch); i++ {
-			_, _, errno := syscall.RawSyscall6(unix.SYS_STATFS, g.watch[i], uintptr(unsafe.Pointer(&g.buf)), 0, 0, 0, 0)
-			if errno == 0 && (g.buf.Bavail == 0 || g.buf.Ffree == 0) {
-				g.record.full |= 1 << i
+		t.record.kind, t.record.status = recordExit, t.status
+		for i := 0; i < len(t.watch); i++ {
+			_, _, errno := syscall.RawSyscall6(unix.SYS_STATFS, t.watch[i], uintptr(unsafe.Pointer(&t.buf)), 0, 0, 0, 0)
+			if errno == 0 && (t.buf.Bavail == 0 || t.buf.Ffree == 0) {
+				t.record.full |= 1 << i
 			}
 		}
-		syscall.RawSyscall6(unix.SYS_WRITE, statusFD, uintptr(unsafe.Pointer(&g.record)), unsafe.Sizeof(g.record), 0, 0, 0)
+		syscall.RawSyscall6(unix.SYS_WRITE, statusFD, uintptr(unsafe.Pointer(&t.record)), unsafe.Sizeof(t.record), 0, 0, 0)
 		for {
 			syscall.RawSyscall6(unix.SYS_EXIT_GROUP, 0, 0, 0, 0, 0, 0)
 		}
@@ -68,7 +68,7 @@ func (g *Program) reap(command uintptr) {
 //
 //go:norace
 //go:nosplit
-func (g *Program) pass(command uintptr, sig syscall.Signal) {
+func (t *table) pass(command uintptr, sig syscall.Signal) {
 	to := command
 	switch sig {
 	case syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGWINCH, syscall.SIGCONT:

@@ -4,8 +4,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/sbx-build/sbx/sandbox/plan"
 )
 
 // op is one system call of the table. The child makes no decision beyond what
@@ -18,21 +16,21 @@ type op struct {
 	from [6]uint8
 	// save > 0 puts the result into slot save-1.
 	save uint8
+	// exact demands that the result is want: a short write is a failure.
+	exact bool
+	want  uintptr
 	// quiet are errnos that are no failure; each use says why at its place.
 	quiet [4]uint16
 	// onSuccess and onQuiet skip that many of the ops that follow.
 	onSuccess, onQuiet uint16
-	// exact demands that the result is want: a short write is a failure.
-	exact bool
-	want  uintptr
 	// step is the index of the plan's step that the op belongs to.
 	step uint16
 }
 
 // Descriptors of the child, from its first steps on.
 const (
-	statusFD  = 3 // the pipe to sbx, close-on-exec
-	barrierFD = 4 // sbx writes one byte when the id maps are there
+	statusFD = 3 // the pipe to sbx, close-on-exec
+	goFD     = 4 // sbx writes one byte when the rest of the table is there
 )
 
 // slots are the results that later ops use.
@@ -50,7 +48,7 @@ const (
 // record is what the child tells sbx, over the status pipe.
 type record struct {
 	kind  uint32
-	index uint32 // recordFault, recordExec: the op
+	index uint32 // recordFault: the op, counted over all tables
 	errno uint32 // recordFault, recordExec; 0 for an unexpected result
 	// status is the command's wait status, for recordExit.
 	status uint32
@@ -59,85 +57,113 @@ type record struct {
 }
 
 const (
-	recordFault = 1 + iota // an op of the setup failed
+	recordFault = 1 + iota // an op failed
 	recordExec             // no candidate of the command could be executed
 	recordExit             // the command has ended
 )
 
-// Program is a plan compiled for the child: everything is allocated, converted
-// and pinned before the clone.
-type Program struct {
-	plan  plan.Plan
-	flags uintptr // of clone(2)
-	// setup is run by pid 1, then command by the process that becomes the
-	// command.
-	setup, command []op
+// table is all that the child works with. It lies in memory that parent and
+// child share, because the child is cloned before the plan is known; it holds
+// no Go pointer, only what lies in that memory itself.
+type table struct {
+	// first is run at once, setup after the byte on goFD, command by the
+	// process that becomes the command.
+	first, setup, command []op
 	// candidates are the paths to execve(2), in order.
 	candidates []uintptr
 	// argv and envp are NULL-terminated. script is argv for /bin/sh, with the
 	// candidate to be put at index 1, where a candidate has no #! line.
 	argv, envp, script []uintptr
 	shell              uintptr
-	// barrier says that the setup waits for id maps written by the parent.
-	barrier bool
 	// watch are Plan.Watch as C strings, buf their statfs(2).
 	watch []uintptr
 	buf   unix.Statfs_t
 
 	slots   [slotCount]uintptr
 	record  record
-	signals uint64 // what pid 1 waits for
+	signals uint64 // what pid 1 waits for: all
 	mask    uint64 // the empty signal mask
 	info    [16]uint64
 	status  uint32
-
-	// pin keeps what the table points to alive. The table itself holds
-	// uintptrs: storing a pointer after the clone could run into a write
-	// barrier.
-	pin []any
-	// arena is where the next string goes.
-	arena []byte
+	answer  [8]byte
 }
 
-// str pins s as a C string. s has no NUL byte: paths and arguments come from C
-// strings, and package policy refuses others.
-func (g *Program) str(s string) uintptr {
-	n := len(s) + 1
-	if n > len(g.arena) {
-		g.arena = make([]byte, max(n, 16<<10))
-		g.pin = append(g.pin, g.arena)
+// memory is where the table lies: a shared anonymous mapping, from which pieces
+// are cut and never given back.
+type memory struct {
+	all, rest []byte
+}
+
+// memorySize bounds the table. The kernel takes at most 6 MiB of arguments and
+// environment (execve(2)); the steps of a large plan are some hundred KiB.
+// Pages that are not touched cost nothing.
+const memorySize = 64 << 20
+
+func newMemory() (*memory, error) {
+	b, err := unix.Mmap(-1, 0, memorySize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, err
 	}
-	b := g.arena[:n:n]
-	g.arena = g.arena[n:]
+	return &memory{all: b, rest: b}, nil
+}
+
+func (m *memory) free() { unix.Munmap(m.all) }
+
+// cut returns n zero bytes, aligned, or nil if the memory is used up.
+func (m *memory) cut(n int) []byte {
+	n = (n + 7) &^ 7
+	if n > len(m.rest) {
+		return nil
+	}
+	b := m.rest[:n:n]
+	m.rest = m.rest[n:]
+	return b
+}
+
+// list cuts an array of n values of a type without Go pointers.
+func list[T any](m *memory, n int) []T {
+	var zero T
+	if n == 0 {
+		return nil
+	}
+	b := m.cut(n * int(unsafe.Sizeof(zero)))
+	if b == nil {
+		return nil
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n)
+}
+
+// put copies a value into the memory and gives its address.
+func put[T any](m *memory, v T) uintptr {
+	s := list[T](m, 1)
+	if s == nil {
+		return 0
+	}
+	s[0] = v
+	return address(s)
+}
+
+func address[T any](s []T) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(s))) }
+
+// str copies s as a C string. s has no NUL byte: paths and arguments come from
+// C strings, and package policy refuses others.
+func (m *memory) str(s string) uintptr {
+	b := m.cut(len(s) + 1)
 	copy(b, s)
-	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	return address(b)
 }
 
-func (g *Program) bytes(b []byte) uintptr {
-	g.pin = append(g.pin, b)
-	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+// bytes copies b.
+func (m *memory) bytes(b []byte) uintptr {
+	c := m.cut(len(b))
+	copy(c, b)
+	return address(c)
 }
 
-// pinned keeps *v alive and gives its address.
-func pinned[T any](g *Program, v *T) uintptr {
-	g.pin = append(g.pin, v)
-	return uintptr(unsafe.Pointer(v))
-}
-
-// cstrings pins a NULL-terminated array.
-func (g *Program) cstrings(list []string) []uintptr {
-	total := 0
-	for _, s := range list {
-		total += len(s) + 1
-	}
-	// One block: an argument list may have a hundred thousand entries.
-	block := make([]byte, total+1)
-	base := g.bytes(block)
-	out := make([]uintptr, len(list)+1)
-	at := 0
+// strs copies C strings, their addresses into out.
+func (m *memory) strs(list []string, out []uintptr) []uintptr {
 	for i, s := range list {
-		out[i] = base + uintptr(at)
-		at += copy(block[at:], s) + 1
+		out[i] = m.str(s)
 	}
 	return out
 }

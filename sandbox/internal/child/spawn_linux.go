@@ -25,6 +25,13 @@ func runtimeBeforeFork()
 //go:linkname runtimeAfterFork syscall.runtime_AfterFork
 func runtimeAfterFork()
 
+// rawVfork is clone(2) with CLONE_VM|CLONE_VFORK: the child runs on the caller's
+// stack while the caller waits, so it must not touch the caller's frame. The
+// return address is kept in a register meanwhile.
+//
+//go:noescape
+func rawVfork(flags uintptr) (pid, errno uintptr)
+
 // clone starts the child. In the parent it returns the child's pid; in the
 // child it does not return.
 //
@@ -34,16 +41,16 @@ func runtimeAfterFork()
 //go:noinline
 //go:norace
 //go:nosplit
-func (g *Program) clone() (pid uintptr, errno syscall.Errno) {
+func (t *table) clone(flags uintptr) (pid uintptr, errno syscall.Errno) {
 	runtimeBeforeFork()
 	// The arguments after flags are 0 and so in the same order on all
 	// architectures: no new stack, no tids, no TLS.
-	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, g.flags, 0, 0, 0, 0, 0)
+	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, flags, 0, 0, 0, 0, 0)
 	if errno != 0 || pid != 0 {
 		runtimeAfterFork()
 		return pid, errno
 	}
-	g.child()
+	t.child()
 	return 0, 0
 }
 
@@ -51,21 +58,49 @@ func (g *Program) clone() (pid uintptr, errno syscall.Errno) {
 //
 //go:norace
 //go:nosplit
-func (g *Program) child() {
-	if at, errno := g.run(g.setup); at >= 0 {
-		g.report(recordFault, at, errno)
+func (t *table) child() {
+	if at, errno := t.run(t.first); at >= 0 {
+		t.report(recordFault, at, errno)
 	}
-	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	// Nothing to read means that sbx has gone, or has no use for this child.
+	n, _, _ := syscall.RawSyscall6(unix.SYS_READ, goFD, uintptr(unsafe.Pointer(&t.answer)), 1, 0, 0, 0)
+	if n != 1 {
+		t.exit()
+	}
+	if at, errno := t.run(t.setup); at >= 0 {
+		t.report(recordFault, len(t.first)+at, errno)
+	}
+	pid, errno := t.spawn()
 	if errno != 0 {
-		g.report(recordFault, len(g.setup), errno)
+		t.report(recordFault, len(t.first)+len(t.setup), syscall.Errno(errno))
 	}
-	if pid == 0 {
-		if at, errno := g.run(g.command); at >= 0 {
-			g.report(recordFault, len(g.setup)+at, errno)
-		}
-		g.report(recordExec, 0, g.exec())
+	t.init(pid)
+}
+
+// spawn starts the command. The child of rawVfork never returns from here.
+//
+//go:noinline
+//go:norace
+//go:nosplit
+func (t *table) spawn() (pid, errno uintptr) {
+	pid, errno = rawVfork(unix.CLONE_VM | unix.CLONE_VFORK | uintptr(unix.SIGCHLD))
+	if errno != 0 || pid != 0 {
+		return pid, errno
 	}
-	g.init(pid)
+	t.become()
+	return 0, 0
+}
+
+// become is the command's process, up to its execve(2).
+//
+//go:noinline
+//go:norace
+//go:nosplit
+func (t *table) become() {
+	if at, errno := t.run(t.command); at >= 0 {
+		t.report(recordFault, len(t.first)+len(t.setup)+at, errno)
+	}
+	t.report(recordExec, 0, t.exec())
 }
 
 // run makes the calls of a table. It returns the index and errno of the op that
@@ -73,12 +108,12 @@ func (g *Program) child() {
 //
 //go:norace
 //go:nosplit
-func (g *Program) run(ops []op) (failed int, errno syscall.Errno) {
+func (t *table) run(ops []op) (failed int, errno syscall.Errno) {
 	for i := 0; i < len(ops); i++ {
 		o := &ops[i]
 		for j := range o.from {
 			if s := o.from[j]; s > 0 {
-				o.arg[j] = g.slots[s-1]
+				o.arg[j] = t.slots[s-1]
 			}
 		}
 		r, _, e := syscall.RawSyscall6(o.nr, o.arg[0], o.arg[1], o.arg[2], o.arg[3], o.arg[4], o.arg[5])
@@ -92,7 +127,7 @@ func (g *Program) run(ops []op) (failed int, errno syscall.Errno) {
 			return i, 0
 		}
 		if o.save > 0 {
-			g.slots[o.save-1] = r
+			t.slots[o.save-1] = r
 		}
 		i += int(o.onSuccess)
 	}
@@ -115,12 +150,12 @@ func (o *op) tolerates(e syscall.Errno) bool {
 //
 //go:norace
 //go:nosplit
-func (g *Program) exec() syscall.Errno {
-	argv := uintptr(unsafe.Pointer(&g.argv[0]))
-	envp := uintptr(unsafe.Pointer(&g.envp[0]))
+func (t *table) exec() syscall.Errno {
+	argv := uintptr(unsafe.Pointer(&t.argv[0]))
+	envp := uintptr(unsafe.Pointer(&t.envp[0]))
 	last := syscall.ENOENT
-	for i := 0; i < len(g.candidates); i++ {
-		_, _, errno := syscall.RawSyscall6(unix.SYS_EXECVE, g.candidates[i], argv, envp, 0, 0, 0)
+	for i := 0; i < len(t.candidates) && t.candidates[i] != 0; i++ {
+		_, _, errno := syscall.RawSyscall6(unix.SYS_EXECVE, t.candidates[i], argv, envp, 0, 0, 0)
 		switch errno {
 		case syscall.ENOENT, syscall.ENOTDIR:
 			continue
@@ -130,8 +165,8 @@ func (g *Program) exec() syscall.Errno {
 			continue
 		case syscall.ENOEXEC:
 			// A script without #!.
-			g.script[1] = g.candidates[i]
-			_, _, errno = syscall.RawSyscall6(unix.SYS_EXECVE, g.shell, uintptr(unsafe.Pointer(&g.script[0])), envp, 0, 0, 0)
+			t.script[1] = t.candidates[i]
+			_, _, errno = syscall.RawSyscall6(unix.SYS_EXECVE, t.shell, uintptr(unsafe.Pointer(&t.script[0])), envp, 0, 0, 0)
 		}
 		return errno
 	}
@@ -142,9 +177,17 @@ func (g *Program) exec() syscall.Errno {
 //
 //go:norace
 //go:nosplit
-func (g *Program) report(kind uint32, index int, errno syscall.Errno) {
-	g.record.kind, g.record.index, g.record.errno = kind, uint32(index), uint32(errno)
-	syscall.RawSyscall6(unix.SYS_WRITE, statusFD, uintptr(unsafe.Pointer(&g.record)), unsafe.Sizeof(g.record), 0, 0, 0)
+func (t *table) report(kind uint32, index int, errno syscall.Errno) {
+	t.record.kind, t.record.index, t.record.errno = kind, uint32(index), uint32(errno)
+	syscall.RawSyscall6(unix.SYS_WRITE, statusFD, uintptr(unsafe.Pointer(&t.record)), unsafe.Sizeof(t.record), 0, 0, 0)
+	t.exit()
+}
+
+// exit ends the process.
+//
+//go:norace
+//go:nosplit
+func (t *table) exit() {
 	for {
 		syscall.RawSyscall6(unix.SYS_EXIT_GROUP, 125, 0, 0, 0, 0, 0)
 	}

@@ -16,12 +16,19 @@ import (
 
 var errNoFilter = errors.New("internal error: a plan with an empty system call filter")
 
-// Process is a started sandbox.
+// Process is a sandbox: first launched, then started.
 type Process struct {
 	// PID is pid 1 of the sandbox, as the host sees it.
-	PID    int
-	status int
-	prog   *Program
+	PID int
+	// status is read, proceed written.
+	status, proceed int
+	memory          *memory
+	table           *table
+	launched        []plan.Step
+	begin           int // the calls of compiler.begin
+	given           []int
+	namespaces      plan.Namespaces
+	plan            plan.Plan
 }
 
 // Ending is how a sandbox ended.
@@ -37,50 +44,122 @@ type Ending struct {
 	Rusage unix.Rusage
 }
 
-// Start clones the child. It must be called on a thread that lives as long as
-// the sandbox shall: the kernel ties the child to the thread (PR_SET_PDEATHSIG
-// in prctl(2)).
+// Launch clones a child that does the first steps of a plan that is still being
+// made, and then waits for the rest. Making namespaces takes the kernel as long
+// as finding out what the run needs takes sbx.
+//
+// The kernel ties the child to the thread that cloned it (PR_SET_PDEATHSIG in
+// prctl(2)), so the calling goroutine stays locked to its thread until Wait has
+// returned, and must call Wait itself.
 //
 //	parent                               child (pid 1)
-//	  clone ──────────────────────────►  descriptors
-//	  newuidmap, newgidmap (ranges)      read barrier   (ranges only)
-//	  write barrier ──────────────────►  … setup …
-//	                                     clone ─────►  command: exec
+//	  clone ──────────────────────────►  the first steps
+//	  probe, plan, compile               …
+//	  newuidmap, newgidmap (ranges)      read(goFD)
+//	  write one byte ─────────────────►  the other steps
+//	                                     vfork ─────►  command: exec
 //	  read status  ◄──── fault, or the command's status
 //	  wait4        ◄──── exit; the kernel kills the rest
-func (g *Program) Start() (*Process, error) {
+//
+// given are descriptors that the child keeps until the end of its setup, in
+// ascending order.
+func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error) {
+	m, err := newMemory()
+	if err != nil {
+		return nil, fmt.Errorf("cannot allocate memory for the sandbox: %w", err)
+	}
 	status, err := pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(status[1])
-	barrier, err := pipe()
+	proceed, err := pipe()
 	if err != nil {
 		unix.Close(status[0])
 		return nil, err
 	}
-	defer unix.Close(barrier[0])
-	defer unix.Close(barrier[1])
-	g.setup[0].arg[0] = uintptr(status[1])
-	g.setup[1].arg[0] = uintptr(barrier[0])
+	defer unix.Close(proceed[0])
 
+	t := &list[table](m, 1)[0]
+	t.signals = ^uint64(0)
+	c := &compiler{m: m, ops: make([]op, 0, 300)}
+	c.begin(status[1], proceed[0], given)
+	begin := len(c.ops)
+	c.steps(first)
+	t.first = c.take()
+	if c.err != nil {
+		return nil, c.err
+	}
+	flags := uintptr(unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC |
+		unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | uintptr(unix.SIGCHLD))
+	if n.Net {
+		flags |= unix.CLONE_NEWNET
+	}
+	runtime.LockOSThread()
 	syscall.ForkLock.Lock()
-	pid, errno := g.clone()
+	pid, errno := t.clone(flags)
 	syscall.ForkLock.Unlock()
-	runtime.KeepAlive(g)
 	if errno != 0 {
+		runtime.UnlockOSThread()
 		unix.Close(status[0])
+		unix.Close(proceed[1])
+		m.free()
 		return nil, &CloneError{Errno: errno}
 	}
-	p := &Process{PID: int(pid), status: status[0], prog: g}
-	if g.barrier {
-		if err := p.mapIDs(barrier[1]); err != nil {
-			p.Kill()
-			p.Wait(nil)
-			return nil, err
+	return &Process{PID: int(pid), status: status[0], proceed: proceed[1], memory: m, table: t, launched: first, namespaces: n, begin: begin, given: given}, nil
+}
+
+// Fits says whether the plan begins as the child has begun. If it does not, the
+// child must be abandoned and another launched.
+func (p *Process) Fits(next plan.Plan) bool {
+	return p.namespaces == next.Namespaces && plan.HasPrefix(next.Steps, p.launched)
+}
+
+// Abandon ends a child that was launched and not started.
+func (p *Process) Abandon() {
+	p.Kill()
+	p.Wait(nil)
+}
+
+// Start lets a launched child go on with the plan, which must fit it.
+func (p *Process) Start(next plan.Plan) error {
+	p.plan = next
+	c := &compiler{m: p.memory, ops: make([]op, 0, 300), step: len(p.launched), given: p.given}
+	c.steps(next.Steps[len(p.launched):])
+	c.end()
+	p.table.setup = c.take()
+	c.command(p.table, next.Exec)
+	p.table.command = c.take()
+	p.table.watch = c.m.strs(next.Watch, list[uintptr](c.m, len(next.Watch)))
+	if c.err == nil && len(c.m.rest) < 1<<20 {
+		c.err = &ExecError{Command: next.Exec.Args[0], Errno: syscall.E2BIG}
+	}
+	if c.err == nil {
+		c.err = p.mapIDs()
+	}
+	if c.err == nil {
+		_, c.err = unix.Write(p.proceed, []byte{1})
+	}
+	if errors.Is(c.err, unix.EPIPE) {
+		// The first steps failed: the record says which.
+		_, err := p.Wait(nil)
+		return err
+	}
+	if c.err != nil {
+		p.Abandon()
+	}
+	return c.err
+}
+
+// mapIDs writes maps that are more than one line: the child, which waits,
+// cannot.
+func (p *Process) mapIDs() error {
+	for _, s := range p.plan.Steps {
+		if m, ok := s.(plan.MapIDs); ok && !ownMap(m) {
+			return idmap.Write(p.PID, m.UIDs, m.GIDs)
 		}
 	}
-	return p, nil
+	return nil
 }
 
 // pipe returns a pipe above the descriptors that the child gives itself.
@@ -105,19 +184,6 @@ func pipe() ([2]int, error) {
 	return p, nil
 }
 
-// mapIDs writes the maps of a child that waits, and lets it go on.
-func (p *Process) mapIDs(barrier int) error {
-	for _, s := range p.prog.plan.Steps {
-		if m, ok := s.(plan.MapIDs); ok {
-			if err := idmap.Write(p.PID, m.UIDs, m.GIDs); err != nil {
-				return err
-			}
-		}
-	}
-	_, err := unix.Write(barrier, []byte{1})
-	return err
-}
-
 // Kill kills the sandbox: pid 1, and with it every process inside. It must not
 // be called after Wait has returned.
 func (p *Process) Kill() { unix.Kill(p.PID, unix.SIGKILL) }
@@ -134,6 +200,7 @@ func (p *Process) Wait(ended func()) (Ending, error) {
 	buf := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
 	n, err := readFull(p.status, buf)
 	unix.Close(p.status)
+	unix.Close(p.proceed)
 	if ended != nil {
 		ended()
 	}
@@ -145,18 +212,20 @@ func (p *Process) Wait(ended func()) (Ending, error) {
 			break
 		}
 	}
-	runtime.KeepAlive(p.prog)
+	runtime.UnlockOSThread()
 	switch {
 	case err != nil && err != io.EOF:
 		return end, fmt.Errorf("cannot read the sandbox's status: %w", err)
+	case n < len(buf) && own.Exited():
+		return end, errors.New("cannot start the sandbox: it ended without a word")
 	case n < len(buf):
 		end.Status, end.Killed = own, true
 		return end, nil
 	case r.kind != recordExit:
-		return end, p.prog.fault(r)
+		return end, p.fault(r)
 	}
 	end.Status = unix.WaitStatus(r.status)
-	for i, w := range p.prog.plan.Watch {
+	for i, w := range p.plan.Watch {
 		if r.full&(1<<i) != 0 {
 			end.Full = append(end.Full, w)
 		}
