@@ -214,7 +214,7 @@ func (d *doctor) sandbox(net bool, steps []plan.Step) error {
 // start runs a plan without a command, and is runProbe that also looks at how
 // the sandbox ended.
 func start(p plan.Plan) error {
-	process, err := early{}.start(p)
+	process, err := (*Begun)(nil).start(p, nil)
 	if err != nil {
 		return err
 	}

@@ -22,14 +22,17 @@ import (
 )
 
 // Run runs a command in the sandbox and waits for it.
-func Run(o Options) (Status, error) {
+func Run(o Options) (Status, error) { return Begin().Run(o) }
+
+// Run runs a command in the sandbox that was begun, or in a new one where that
+// does not fit or is nil, and waits for it.
+func (b *Begun) Run(o Options) (Status, error) {
 	if err := checkDescriptors(); err != nil {
 		return Status{}, err
 	}
-	early := launchEarly(o)
+	defer b.Abandon()
 	s, p, facts, err := prepare(o)
 	if err != nil {
-		early.abandon()
 		return Status{}, err
 	}
 	for _, line := range append(s.Warnings(o), facts.Warnings...) {
@@ -37,7 +40,6 @@ func Run(o Options) (Status, error) {
 	}
 	lock, err := s.lock(o, p, facts)
 	if err != nil {
-		early.abandon()
 		return Status{}, err
 	}
 	defer lock.Unlock()
@@ -50,7 +52,7 @@ func Run(o Options) (Status, error) {
 		return Status{}, err
 	}
 	defer child.CloseAll(given)
-	process, err := early.start(p, given...)
+	process, err := b.start(p, given)
 	if err != nil {
 		return Status{}, err
 	}
@@ -99,44 +101,6 @@ func (s *Session) gitDirs(f host.Facts) []state.GitDir {
 		}
 	}
 	return list
-}
-
-// early is a child that was launched before its plan was known, or the error of
-// that; see child.Launch.
-type early struct {
-	process *child.Process
-	err     error
-}
-
-// launchEarly launches the child of an ordinary run.
-func launchEarly(o Options) early {
-	if o.Root || o.TmpSize != 0 || os.Geteuid() == 0 {
-		return early{} // the plan will begin otherwise
-	}
-	first := plan.First(uint32(os.Geteuid()), uint32(os.Getegid()), host.LandlockABI())
-	process, err := child.Launch(plan.Namespaces{Net: o.Network == policy.None}, first)
-	return early{process, err}
-}
-
-func (e early) abandon() {
-	if e.process != nil {
-		e.process.Abandon()
-	}
-}
-
-// start runs the plan in the child, or in a new one where it does not fit.
-func (e early) start(p plan.Plan, given ...int) (*child.Process, error) {
-	if e.process != nil && !e.process.Fits(p) {
-		e.abandon()
-		e = early{}
-	}
-	if e.process == nil && e.err == nil {
-		e.process, e.err = child.Launch(p.Namespaces, nil, given...)
-	}
-	if e.err != nil {
-		return nil, e.err
-	}
-	return e.process, e.process.Start(p)
 }
 
 // Prepare makes the plan that Run would run.
@@ -239,7 +203,7 @@ func awaitUnmounted(p plan.Plan) error {
 
 // runProbe runs a plan without a command.
 func runProbe(p plan.Plan) error {
-	process, err := early{}.start(p)
+	process, err := (*Begun)(nil).start(p, nil)
 	if err != nil {
 		return err
 	}

@@ -122,7 +122,7 @@ func TestEscapeProcessPid1(t *testing.T) {
 		control = append(control, fmt.Sprintf(c, strconv.Itoa(sleeper.Pid)))
 	}
 	attacks = append(attacks, "read /proc/1/mem", "write /proc/1/mem x", "write /proc/1/exe x", "write /proc/1/comm x", "write /proc/1/clear_refs 1", "write /proc/1/uid_map x", "list /proc/1/task/1/fd",
-		"read /proc/1/root/etc/hostname", "read /proc/1/cwd/x", "list /proc/1/fd/0/..", "read /proc/1/ns/mnt", "read /proc/1/task/1/exe")
+		"read /proc/1/root/etc/hostname", "read /proc/1/cwd/x", "list /proc/1/fd/0/..", "write /proc/1/fd/3 x", "read /proc/1/fd/0", "read /proc/1/ns/mnt", "read /proc/1/task/1/exe")
 	out := a.outside(t, tree, control...)
 	if os.Getuid() != 0 {
 		// Yama may forbid an ordinary user to trace what is not its child.

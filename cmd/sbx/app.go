@@ -92,7 +92,7 @@ func shell(args []string) string {
 }
 
 // newApp is the table of verbs. status is the exit status of what was done.
-func newApp(r *report, status *int) *cli.App {
+func newApp(r *report, begun *sandbox.Begun, status *int) *cli.App {
 	// getcwd(2), not $PWD: the real path.
 	dir, err := unix.Getwd()
 	o := &sandbox.Options{Dir: dir, Environ: os.Environ(), Warn: func(line string) { r.line("warning: %s", line) }}
@@ -116,7 +116,7 @@ func newApp(r *report, status *int) *cli.App {
 		DisableSliceFlagSeparator: true,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Commands: []*cli.Command{
-			{Name: "run", Flags: runFlags(o), Action: check(func(c *cli.Context) error { return runCommand(c, o, r, status) })},
+			{Name: "run", Flags: runFlags(o), Action: check(func(c *cli.Context) error { return runCommand(c, o, begun, status) })},
 			{Name: "plan", Flags: append(runFlags(o), planFlags()...), Action: check(func(c *cli.Context) error { return printPlan(c, o) })},
 			{Name: "why", Flags: runFlags(o), Action: check(func(c *cli.Context) error { return why(c, o) })},
 			{Name: "path", Flags: placeFlags(o), Action: check(func(c *cli.Context) error { return printPath(c, o) })},

@@ -10,7 +10,7 @@ import (
 )
 
 // runCommand is `sbx run`.
-func runCommand(c *cli.Context, o *sandbox.Options, r *report, status *int) error {
+func runCommand(c *cli.Context, o *sandbox.Options, begun *sandbox.Begun, status *int) error {
 	o.Args = c.Args().Slice()
 	if len(o.Args) == 0 {
 		return usagef("sbx -- make", "cannot run: no command is given")
@@ -18,7 +18,7 @@ func runCommand(c *cli.Context, o *sandbox.Options, r *report, status *int) erro
 	if o.Throwaway && o.Layer != "" {
 		return usagef("sbx --rm -- "+shell(o.Args), "cannot use --rm together with --layer: a throw-away layer has no name")
 	}
-	end, err := sandbox.Run(*o)
+	end, err := begun.Run(*o)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,9 @@ import (
 // and file systems that can do it (mount_setattr(2), MOUNT_ATTR_IDMAP; below an
 // overlay since Linux 5.19).
 func IdmappedMounts(want []plan.Idmapped, uids, gids idmap.Map) (fds []int, err error) {
+	if len(want) == 0 {
+		return nil, nil
+	}
 	defer func() {
 		if err != nil {
 			CloseAll(fds)
