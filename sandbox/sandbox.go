@@ -56,7 +56,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	end, err := supervise.Wait(process, lock.Sweep)
+	end, err := supervise.Wait(process)
 	lock.KeepIndexes(indexes)
 	if err != nil {
 		return Status{}, err

@@ -93,8 +93,11 @@ func TestEscapeSecretHome(t *testing.T) {
 	if n := strings.Count(control.Stdout, a.Home); n < len(homeCanaries)-2 {
 		t.Fatalf("the control finds %d of %d secrets", n, len(homeCanaries))
 	}
+	// The home is compared below: the state, and its directories without
+	// permissions, are elsewhere.
+	state := "SBX_STATE=" + a.dir(t)
 	path := "PATH=" + a.Home + "/.cargo/bin:" + a.Home + "/go/bin:" + a.Home + "/.local/bin:" + a.Home + "/.local/share/pnpm:/usr/bin:/bin"
-	r := finish(t, a.command(tree, []string{path}, sbxPath, "--", "sh", "-c", script))
+	r := finish(t, a.command(tree, []string{path, state}, sbxPath, "--", "sh", "-c", script))
 	for line := range strings.Lines(r.Stdout) {
 		line = strings.TrimSpace(line)
 		if line != filepath.Join(tree, "own") && line != filepath.Base(a.Home) {
@@ -105,7 +108,7 @@ func TestEscapeSecretHome(t *testing.T) {
 		t.Errorf("the tree is not there: %v", r)
 	}
 	same := unchanged(t, a.Home)
-	finish(t, a.command(tree, []string{path, "SBX_STATE=" + a.dir(t)}, sbxPath, "--", "sh", "-c",
+	finish(t, a.command(tree, []string{path, state}, sbxPath, "--", "sh", "-c",
 		`cd; for f in .bashrc .profile .ssh/authorized_keys .config/systemd/user/evil.service .npmrc .local/bin/tool .cargo/bin/cargo .cargo/registry/x .npm/_cacache/x go/pkg/mod/x .cache/pip/x .m2/repository/x; do mkdir -p "${f%/*}"; echo evil >>$f; done; rm -rf go .cargo .npm`))
 	same()
 }

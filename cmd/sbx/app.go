@@ -122,6 +122,7 @@ func newApp(r *report, begun *sandbox.Begun, status *int) *cli.App {
 			{Name: "path", Flags: placeFlags(o), Action: check(func(c *cli.Context) error { return printPath(c, o) })},
 			{Name: "reset", Flags: append(placeFlags(o), resetFlags()...), Action: check(func(c *cli.Context) error { return reset(c, o, r) })},
 			{Name: "doctor", Flags: doctorFlags(o), Action: check(func(c *cli.Context) error { return doctor(c, o, status) })},
+			{Name: "completion", Flags: placeFlags(o), Action: check(func(c *cli.Context) error { return completion(c, o) })},
 			{Name: "trash", Hidden: true, Action: func(c *cli.Context) error { return emptyTrash(c.Args().First()) }},
 			{Name: "help", Action: func(c *cli.Context) error { return printHelp(c.Args().First()) }},
 			{Name: "version", Hidden: true, Action: func(*cli.Context) error { fmt.Println(version()); return nil }},

@@ -58,6 +58,8 @@ type Facts struct {
 	// Paths has an entry for every rule's source, for the tree, and for every
 	// directory joined to it.
 	Paths map[string]Path
+	// HomeMounts says that $HOME has mounts below it.
+	HomeMounts bool
 	// Targets are paths below the tree or another shown directory that rules
 	// hide or bind over, with what stands there on the host.
 	Targets map[string]Kind

@@ -43,6 +43,7 @@ func Probe(p policy.Policy) (Facts, error) {
 	if err := f.paths(p, mounts); err != nil {
 		return f, err
 	}
+	f.HomeMounts = p.Home != "" && len(MountsBelow(mounts, p.Home)) > 0
 	f.etc(p, mounts)
 	f.logical(p)
 	f.GitDirs, f.Warnings = gitDirs(p, mounts)

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/sbx-build/sbx/idmap"
 	"github.com/sbx-build/sbx/sandbox/host"
@@ -39,7 +38,7 @@ func Build(p policy.Policy, f host.Facts, l Layer, filter seccomp.Program, c Exe
 	b.first(f.UIDs, f.GIDs, p.Root && !f.UIDs.Single(), f.Idmapped, f.Landlock)
 	b.devices()
 	b.stage(mounts)
-	b.add(Seal{})
+	b.add(Seal{}, b.open())
 	b.scratch(mounts)
 	if err := b.place(mounts); err != nil {
 		return Plan{}, err
@@ -54,6 +53,8 @@ type builder struct {
 	facts  host.Facts
 	layer  Layer
 	plan   Plan
+	// caches is the one overlay from which the caches in $HOME are bound.
+	caches *mount
 	// made are the directories that steps so far have created.
 	made map[string]bool
 }
@@ -144,19 +145,24 @@ func (b *builder) devices() {
 	}
 }
 
-// stage keeps the layer, and the sources of --rw, out of Seal's reach, and
-// brings in what is idmapped.
+// stage keeps the sources of --rw out of Seal's reach, and brings in what is
+// idmapped.
 func (b *builder) stage(mounts []mount) {
-	layer := Stage{Source: b.layer.Dir, Name: LayerName, Dir: true}
-	if b.facts.Idmapped {
-		layer.Idmapped = 1
-	}
-	b.add(layer)
 	for _, m := range mounts {
-		if m.staged != "" && !strings.HasPrefix(m.staged, LayerName+"/") {
+		if m.staged != "" && m.toStage() {
 			b.add(Stage{Source: m.source, Name: m.staged, Dir: m.dir, Idmapped: m.idmapped, ReadOnly: m.readOnly})
 		}
 	}
+}
+
+// open makes the layer writable where it is, below Host: so it is gone with the
+// host's root.
+func (b *builder) open() Open {
+	o := Open{Source: b.layer.Dir, Name: LayerName}
+	if b.facts.Idmapped {
+		o.Idmapped = 1
+	}
+	return o
 }
 
 // idmap has everything that is the caller's own come in by an idmapped mount.
@@ -166,7 +172,7 @@ func (b *builder) idmap(mounts []mount) {
 	for i := range mounts {
 		m := &mounts[i]
 		switch {
-		case m.system || strings.HasPrefix(m.staged, LayerName+"/") || m.source == "":
+		case m.system || m.staged != "" && !m.toStage() || m.source == "":
 			continue
 		case m.kind != bindMount && m.kind != overlayMount:
 			continue
@@ -196,6 +202,9 @@ func (b *builder) scratch(mounts []mount) {
 	}
 	if !b.facts.EtcMounts {
 		b.etcLayer(Scratch+"/etc", mounts)
+	}
+	if b.caches != nil {
+		b.mount(*b.caches, Place{Path: b.caches.path, Dir: true})
 	}
 }
 
@@ -286,11 +295,9 @@ func BuildProbe(p Plan) Plan {
 			}
 		case Private, NewRoot:
 			probe.Steps = append(probe.Steps, s)
-		case Stage:
-			if s.Name == LayerName {
-				s.Idmapped = 0
-				probe.Steps = append(probe.Steps, s)
-			}
+		case Open:
+			s.Idmapped = 0
+			probe.Steps = append(probe.Steps, s)
 		case Overlay:
 			if s.Upper != "" {
 				probe.Steps = append(probe.Steps, ProbeUpper{Upper: s.Upper})

@@ -46,6 +46,11 @@ const (
 // ours says that sbx made every name on the mount, in this run.
 func (m mount) ours() bool { return m.kind == writableMount || m.kind == etcMount }
 
+// toStage says that Stage makes what staged names, not another step.
+func (m mount) toStage() bool {
+	return !strings.HasPrefix(m.staged, LayerName+"/") && !strings.HasPrefix(m.staged, cachesName+"/")
+}
+
 // mounts collects what stands where, sorted. Of two at one path the later wins,
 // which is a user's rule over a built-in one.
 func (b *builder) mounts() ([]mount, error) {
@@ -74,7 +79,10 @@ func (b *builder) mounts() ([]mount, error) {
 		if r.Device {
 			continue
 		}
-		m, ok := b.rule(r, &staged)
+		m, ok := b.cache(r)
+		if !ok {
+			m, ok = b.rule(r, &staged)
+		}
 		if ok {
 			list = append(list, m)
 		}
@@ -92,6 +100,29 @@ func (b *builder) overlay(source, target, dir, why string) mount {
 	}
 	b.plan.WorkDirs = append(b.plan.WorkDirs, join(dir, "work"))
 	return mount{path: target, kind: overlayMount, dir: true, source: source, layer: dir, why: why}
+}
+
+// cachesName names the overlay of the caches in Scratch and in the layer. It is
+// mounted on the host's /proc, from which nothing is bound, and goes with the
+// host's root.
+const cachesName = "caches"
+
+// cache takes a built-in copy-on-write rule for a directory in $HOME. All of
+// them together are one overlay of $HOME, of which only these directories are
+// bound: an overlay of its own for each would cost as much as a whole start.
+func (b *builder) cache(r policy.Rule) (m mount, ok bool) {
+	home := b.policy.Home
+	path := b.facts.Paths[r.Source]
+	if r.Access != policy.CopyOnWrite || r.Origin.Builtin == "" || path.Kind != host.Dir || b.facts.HomeMounts ||
+		path.Real != r.Source || r.Target != r.Source || !policy.Below(r.Source, home) {
+		return mount{}, false
+	}
+	if b.caches == nil {
+		all := b.overlay(home, Host+"/proc", cachesName, "the caches")
+		b.caches = &all
+	}
+	// Scratch/caches leads to where the overlay is mounted.
+	return mount{path: r.Target, kind: bindMount, dir: true, source: r.Source, staged: cachesName + r.Target[len(home):], why: r.Origin.String()}, true
 }
 
 // rule turns a rule into what stands at its target; ok is false where there is
@@ -207,6 +238,9 @@ func (b *builder) mount(m mount, at Place) {
 	case bindMount:
 		b.add(Bind{Source: m.source, Staged: m.staged, Place: at})
 	case overlayMount:
+		if b.caches != nil && m.path == b.caches.path {
+			b.add(Symlink{Place: Place{Path: Scratch + "/" + cachesName}, Target: m.path})
+		}
 		dir := join(Scratch+"/"+LayerName, m.layer)
 		b.add(Overlay{Lower: []string{m.source}, Staged: m.staged, Upper: dir + "/upper", Work: dir + "/work", Place: at})
 	case maskMount:

@@ -57,6 +57,14 @@ type (
 	// Seal makes everything of the host read-only, nosuid and nodev, in one
 	// call; binds made afterwards inherit that.
 	Seal struct{}
+	// Open makes one directory of the sealed host writable again, as a mount of
+	// its own, and gives it a name in the scratch directory.
+	Open struct {
+		Source string
+		Name   string
+		// Idmapped is as in Stage.
+		Idmapped int
+	}
 	// Device binds a device node; before Seal, which forbids devices.
 	Device struct {
 		Source string
@@ -162,6 +170,7 @@ func (Private) isStep()       {}
 func (NewRoot) isStep()       {}
 func (Stage) isStep()         {}
 func (Seal) isStep()          {}
+func (Open) isStep()          {}
 func (Device) isStep()        {}
 func (MkDir) isStep()         {}
 func (Symlink) isStep()       {}
@@ -236,6 +245,12 @@ func (s Stage) String() string {
 		return line("stage", show(s.Source), "idmapped writable")
 	}
 	return line("stage", show(s.Source), "writable")
+}
+func (s Open) String() string {
+	if s.Idmapped > 0 {
+		return line("open", show(s.Source), "idmapped writable")
+	}
+	return line("open", show(s.Source), "writable")
 }
 func (s Seal) String() string    { return line("seal", "the host's root", "ro,nosuid,nodev recursive") }
 func (s Device) String() string  { return line("device", how(s.Source, s.Place)) }

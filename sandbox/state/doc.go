@@ -8,6 +8,7 @@
 //	      lock                      flock(2) while a run has the layer; names the run
 //	      upper/ work/              the overlay of the tree
 //	      with/ git/ cow/           those of other directories, KEY/{upper,work}
+//	      caches/                   that of the caches in $HOME
 //	      home/                     $HOME inside
 //	  trash/                        renamed away, being deleted
 //

@@ -19,7 +19,6 @@ type Lock struct {
 	// still be alive. Lost says that the machine went down meanwhile.
 	Unclean, Lost bool
 	fd            int
-	old           []string
 }
 
 // BusyError is a layer that another run has.
@@ -134,40 +133,49 @@ func (l Layer) IDs() string {
 	return string(data)
 }
 
-// Prepare makes the layer's directories, with new work directories: what
-// overlayfs left there would be refused by the next mount. The old ones are
-// moved away, for Sweep. The upper must not be mounted.
+// Prepare makes the layer's directories and the work directories fit for the
+// next mount. The upper must not be mounted.
+//
+// After a mount with the option volatile the kernel refuses the next until its
+// mark is gone; the rest of work it clears itself. Directories are slow to make
+// (on a large ext4 each costs as much as ten mounts), so no more than needed is
+// deleted here, unless a run was killed and anything may lie there.
 func (k *Lock) Prepare(dirs, work []string) error {
-	for i, d := range work {
-		old := filepath.Join(k.Layer.Dir, fmt.Sprintf("old-%d", i))
-		err := unix.Rename(filepath.Join(k.Layer.Dir, d), old)
-		if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTDIR) {
-			// A run that was killed before its Sweep.
-			if err = remove(old); err == nil {
-				err = unix.Rename(filepath.Join(k.Layer.Dir, d), old)
-			}
-		}
-		switch {
-		case err == nil:
-			k.old = append(k.old, old)
-		case !errors.Is(err, unix.ENOENT):
+	for _, d := range dirs {
+		if err := k.Layer.directory(filepath.Join(k.Layer.Dir, d)); err != nil {
 			return k.Layer.broken(err)
 		}
 	}
-	for _, d := range dirs {
-		if err := k.Layer.directory(filepath.Join(k.Layer.Dir, d)); err != nil {
+	for _, d := range work {
+		dir := filepath.Join(k.Layer.Dir, d)
+		if !k.Unclean && dropVolatile(dir) == nil {
+			continue
+		}
+		if err := emptyDir(dir); err != nil {
 			return k.Layer.broken(err)
 		}
 	}
 	return nil
 }
 
-// Sweep deletes what Prepare moved away. It may run while the sandbox does.
-func (k *Lock) Sweep() {
-	for _, old := range k.old {
-		remove(old)
+// dropVolatile removes the mark of a volatile mount (fs/overlayfs/super.c,
+// ovl_create_volatile_dirty). The directory work/work has mode 000.
+func dropVolatile(work string) error {
+	inner := work + "/work"
+	err := unix.Chmod(inner, 0o700)
+	if err == unix.ENOENT {
+		return nil
 	}
-	k.old = nil
+	if err != nil {
+		return err
+	}
+	if err := unix.Unlink(inner + "/incompat/volatile/dirty"); err != nil && err != unix.ENOENT {
+		return err
+	}
+	if err := unix.Rmdir(inner + "/incompat/volatile"); err != nil && err != unix.ENOENT {
+		return err
+	}
+	return nil
 }
 
 // directory makes a directory of the layer, all of whose parents are sbx's own.

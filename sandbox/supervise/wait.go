@@ -27,16 +27,11 @@ var forwarded = []os.Signal{
 // The command is in a session of its own, so Ctrl-C at the terminal reaches sbx
 // alone, and the command exactly once, through here. Ctrl-Z stops the command
 // and then sbx; SIGCONT resumes both.
-//
-// meanwhile is called once, at the side, for work that need not be done before
-// the command runs; Wait does not wait for it.
-func Wait(p *child.Process, meanwhile func()) (child.Ending, error) {
+func Wait(p *child.Process) (child.Ending, error) {
 	signals := make(chan os.Signal, 16)
-	go func() {
-		// Half a millisecond for the runtime: not before the command starts.
-		signal.Notify(signals, slices.DeleteFunc(slices.Clone(forwarded), signal.Ignored)...)
-		meanwhile()
-	}()
+	// It takes the runtime half a millisecond: at the side, not before the
+	// command starts.
+	go signal.Notify(signals, slices.DeleteFunc(slices.Clone(forwarded), signal.Ignored)...)
 	var over sync.Mutex // held while the pid may be used, and for good at the end
 	done := make(chan struct{})
 	go func() {

@@ -151,6 +151,8 @@ func (c *compiler) compile(s plan.Step) {
 		c.stage(s)
 	case plan.Seal:
 		c.setattr(plan.Host, true, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	case plan.Open:
+		c.unseal(s)
 	case plan.MkDir:
 		// EEXIST: a step may name a directory that a tmpfs's parents brought.
 		c.add(unix.SYS_MKDIRAT, at, c.m.str(s.Path), uintptr(s.Mode)).ok(unix.EEXIST)

@@ -67,6 +67,20 @@ func (c *compiler) stage(s plan.Stage) {
 	c.setattr(path, true, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 }
 
+// unseal mounts a directory of the sealed host over itself, writable. The name
+// in Scratch is a symlink, so the path of the host's may hold any byte.
+func (c *compiler) unseal(s plan.Open) {
+	path := c.m.str(onHost(s.Source))
+	c.add(unix.SYS_SYMLINKAT, path, at, c.m.str(plan.Scratch+"/"+s.Name))
+	if s.Idmapped > 0 {
+		c.add(unix.SYS_MOVE_MOUNT, uintptr(c.given[s.Idmapped-1]), c.m.str(""), at, path, unix.MOVE_MOUNT_F_EMPTY_PATH)
+		return
+	}
+	c.add(unix.SYS_MOUNT, path, path, 0, unix.MS_BIND, 0)
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV, Attr_clr: unix.MOUNT_ATTR_RDONLY}
+	c.add(unix.SYS_MOUNT_SETATTR, at, path, 0, put(c.m, attr), unsafe.Sizeof(attr))
+}
+
 // device binds a device node. The mount is read-only, which concerns the node
 // and not the device: a caller that owns it (root) cannot change its mode.
 func (c *compiler) device(s plan.Device) {

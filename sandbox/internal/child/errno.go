@@ -22,6 +22,8 @@ func task(s plan.Step) string {
 		return "mount the sandbox's root"
 	case plan.Stage:
 		return fmt.Sprintf("show %q writable", s.Source)
+	case plan.Open:
+		return fmt.Sprintf("use the layer %q", s.Source)
 	case plan.Seal:
 		return "make the host's root read-only"
 	case plan.Device:

@@ -1,0 +1,100 @@
+#compdef sbx
+# Completion of sbx for zsh: save it as _sbx in a directory of $fpath, or, after
+# compinit:
+#     eval "$(sbx completion zsh)"
+
+# _sbx_pair completes SRC[:DST].
+_sbx_pair() {
+    compset -P '*:'
+    _files "$@"
+}
+
+_sbx_layers() {
+    local -a place names
+    local flag
+    for flag in -C --source --state; do
+        (( ${+opt_args[$flag]} )) && place+=($flag ${(Q)${opt_args[$flag]/#\~\//$HOME/}})
+    done
+    names=(${(f)"$(_call_program layers sbx completion ${(q)place} layers 2>/dev/null)"})
+    _describe -t layers layer names
+}
+
+_sbx_env() { _parameters -g '*export*' }
+
+_sbx_why() {
+    _alternative 'files:file:_files' 'parameters:variable:_sbx_env' 'commands:command:_command_names -e'
+}
+
+_sbx_verbs() {
+    local -a verbs=(
+        'run:run a command in the sandbox'
+        'plan:print what a run would do'
+        'why:explain a path, a variable or a command'
+        'path:print where the layer has a file'
+        'reset:wipe the layer'
+        'doctor:try everything that a run needs'
+        'completion:print a script for a shell'
+        'help:print the usage'
+    )
+    _describe -t verbs verb verbs
+}
+
+_sbx() {
+    local curcontext=$curcontext context state state_descr line
+    local -A opt_args
+    local -a place run
+    place=(
+        '-C[run in DIR]:directory:_files -/'
+        '--source=[the source tree]:directory:_files -/'
+        '--state=[keep the layers in DIR]:directory:_files -/'
+        '--layer=[use the layer NAME]:layer:_sbx_layers'
+    )
+    run=(
+        $place
+        '--rm[use a layer of this run alone]'
+        '*--ro=[show read-only]:path:_sbx_pair'
+        '*--rw=[show; writes go to the host]:path:_sbx_pair'
+        '*--cow=[show; writes go to the layer]:directory:_sbx_pair -/'
+        '*--hide=[hide]:path:_files'
+        '*--dev=[show a device]:device:_files -W /dev -P /dev/'
+        '*--with=[join a directory to the source tree]:directory:_sbx_pair -/'
+        '*--env=[pass a variable]:variable:_sbx_env'
+        '--net=[the network]:network:(none host)'
+        '--root[be uid 0 inside]'
+        '--allow-userns[allow user namespaces inside]'
+        '--tmp-size=[limit /tmp, /var, /run and /dev/shm]:size:'
+        '--max-processes=[limit the processes]:number:'
+    )
+
+    local verb=run
+    if (( CURRENT == 2 )) && [[ $PREFIX != -* ]]; then
+        _sbx_verbs
+        return
+    fi
+    if [[ $words[2] != -* ]]; then
+        verb=$words[2]
+        shift words
+        (( CURRENT-- ))
+    elif (( CURRENT == 2 )); then
+        run+=('(- : *)--help[print the usage]' '(- : *)--version[print the version]')
+    fi
+    curcontext=${curcontext%:*}-$verb:
+
+    case $verb in
+    run) _arguments -S : $run '(-)1:command:_command_names -e' '*::arguments:_normal' ;;
+    plan) _arguments -S : $run '--seccomp[print the system call filter]' '(-)1:command:_command_names -e' '*::arguments:_normal' ;;
+    why) _arguments -S : $run '1:path or name:_sbx_why' ;;
+    path) _arguments -S : $place '1:file:_files' ;;
+    reset) _arguments -S : $place "--home[wipe the layer's home instead]" '--all[wipe both, and the layer]' ;;
+    doctor) _arguments -S : $place[1] $place[3] '--json[print the checks as JSON]' ;;
+    completion) _arguments '1:shell:(bash zsh fish)' ;;
+    help) _arguments '1:verb:_sbx_verbs' ;;
+    esac
+}
+
+# Read from a file of $fpath this is the body of the function itself.
+if [[ $funcstack[1] == _sbx ]]; then
+    _sbx "$@"
+else
+    compdef _sbx sbx
+fi
