@@ -8,7 +8,6 @@ import (
 	"github.com/sbx-build/sbx/sandbox/host"
 	"github.com/sbx-build/sbx/sandbox/internal/child"
 	"github.com/sbx-build/sbx/sandbox/policy"
-	"github.com/sbx-build/sbx/sandbox/state"
 )
 
 // The errors that a caller may want to tell apart.
@@ -36,17 +35,6 @@ func Hints(err error) []string {
 		return host.Explain(err)
 	}
 	return nil
-}
-
-// EmptyTrash deletes everything in the trash of the store.
-func EmptyTrash(s state.Store) error {
-	var first error
-	for _, dir := range s.Trash() {
-		if err := state.Delete(dir); err != nil && first == nil {
-			first = err
-		}
-	}
-	return first
 }
 
 // execHints say why a command that works outside is not found inside.

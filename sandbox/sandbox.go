@@ -69,7 +69,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 
 // lock takes the layer and makes it ready to be mounted.
 func (s *Session) lock(o Options, p plan.Plan, f host.Facts) (*state.Lock, error) {
-	lock, err := s.Layer.Lock(fmt.Sprintf("pid %d: %s", os.Getpid(), brief(o.Args)), f.UIDs.String()+f.GIDs.String())
+	lock, err := s.Layer.Lock(fmt.Sprintf("pid %d: %s", os.Getpid(), brief(o.Args)), state.FormatIDs(f.UIDs, f.GIDs))
 	if err != nil {
 		return nil, err
 	}
@@ -214,8 +214,8 @@ func runProbe(p plan.Plan) error {
 // throwAway deletes a layer that was made for one run.
 func (s *Session) throwAway(lock *state.Lock) {
 	dir, err := lock.Discard()
-	if err == nil {
-		state.Delete(dir)
+	if err == nil && dir != "" {
+		deleteTrash(dir)
 	}
 }
 

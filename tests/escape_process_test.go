@@ -196,6 +196,11 @@ func TestEscapeProcessKill(t *testing.T) {
 			}
 		}
 	}
+	// Session and process group are the sandbox's own: one from outside is 0.
+	r := a.sbx(t, tree, "--", "sh", "-c", "cat /proc/$$/stat")
+	if f := strings.Fields(r.Stdout); len(f) < 7 || f[4] == "0" || f[5] == "0" {
+		t.Errorf("the command is in a session or process group from outside: %v", r)
+	}
 	if err := target.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("a process outside was killed: %v", err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -34,7 +35,7 @@ func verb(args []string) ([]string, error) {
 	case strings.HasPrefix(first, "-"):
 		return append([]string{args[0], "run"}, args[1:]...), nil
 	default:
-		if first == "trash" && len(args) == 3 || first == "version" {
+		if first == "trash" || first == "version" {
 			return args, nil
 		}
 		for _, v := range verbs {
@@ -123,7 +124,7 @@ func newApp(r *report, begun *sandbox.Begun, status *int) *cli.App {
 			{Name: "reset", Flags: append(placeFlags(o), resetFlags()...), Action: check(func(c *cli.Context) error { return reset(c, o, r) })},
 			{Name: "doctor", Flags: doctorFlags(o), Action: check(func(c *cli.Context) error { return doctor(c, o, status) })},
 			{Name: "completion", Flags: placeFlags(o), Action: check(func(c *cli.Context) error { return completion(c, o) })},
-			{Name: "trash", Hidden: true, Action: func(c *cli.Context) error { return emptyTrash(c.Args().First()) }},
+			{Name: "trash", Hidden: true, Flags: placeFlags(o), Action: func(c *cli.Context) error { return emptyTrash(c, o) }},
 			{Name: "help", Action: func(c *cli.Context) error { return printHelp(c.Args().First()) }},
 			{Name: "version", Hidden: true, Action: func(*cli.Context) error { fmt.Println(version()); return nil }},
 		},
@@ -145,11 +146,11 @@ func flagError(c *cli.Context, err error) error {
 	if errors.As(flagCause, &h) {
 		return flagCause
 	}
+	if errors.Is(err, flag.ErrHelp) {
+		return printHelp(c.Command.Name)
+	}
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		if name == "help" || name == "h" || name == "-help" {
-			return printHelp(c.Command.Name)
-		}
 		var names []string
 		for _, f := range c.Command.Flags {
 			names = append(names, f.Names()...)

@@ -93,7 +93,7 @@ func reset(c *cli.Context, o *sandbox.Options, r *report) error {
 
 // startEmptyTrash deletes what was renamed away, behind the prompt's back.
 func startEmptyTrash(s state.Store) {
-	cmd := exec.Command("/proc/self/exe", "trash", s.Root)
+	cmd := exec.Command("/proc/self/exe", "trash", "--state", s.Root)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err == nil {
@@ -102,6 +102,13 @@ func startEmptyTrash(s state.Store) {
 }
 
 // emptyTrash is the hidden verb that does it.
-func emptyTrash(root string) error {
-	return sandbox.EmptyTrash(state.Store{Root: root})
+func emptyTrash(c *cli.Context, o *sandbox.Options) error {
+	if c.Args().Present() {
+		return usagef("sbx trash", "cannot empty %q: trash takes no argument", c.Args().First())
+	}
+	store, err := state.Find(o.State, o.Dir, o.Getenv)
+	if err != nil {
+		return err
+	}
+	return sandbox.EmptyTrash(store)
 }

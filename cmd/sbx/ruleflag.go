@@ -94,7 +94,7 @@ func placeFlags(o *sandbox.Options) []cli.Flag {
 		set("layer", "use the layer `NAME`", func(s string) error {
 			o.Layer = s
 			if err := policy.CheckLayer(s); err != nil {
-				return usagef("", "%s", err)
+				return usagef("sbx --layer NAME -- COMMAND", "%s", err)
 			}
 			return nil
 		}),

@@ -189,6 +189,9 @@ func (f *Facts) paths(p policy.Policy, mounts []Mount) error {
 		if r.Device && path.Kind != Device && path.Kind != Dir {
 			return &SourceError{Flag: r.Origin.Flag, Path: r.Source, Err: errors.New("it is not a device")}
 		}
+		if path.Kind == Socket && r.Origin.Flag != "" {
+			f.Warnings = append(f.Warnings, fmt.Sprintf("%s shows a socket: the build reaches the program behind it, also where the rule is read-only", r.Origin))
+		}
 		f.Paths[r.Source] = path
 	}
 	tree, err := look(p.Tree, false, mounts)
@@ -362,22 +365,22 @@ func (f *Facts) etc(p policy.Policy, mounts []Mount) {
 	}
 }
 
-// logical finds the symlink by which the caller's shell came to the working
-// directory.
+// logical finds the symlinks by which the caller's shell came to the working
+// directory. Each is made inside where it really is, with its real target.
 func (f *Facts) logical(p policy.Policy) {
 	path := ""
 	for name := range strings.SplitSeq(strings.TrimPrefix(p.LogicalDir, "/"), "/") {
 		path += "/" + name
-		switch kindAt(path) {
-		case Dir:
+		if kindAt(path) != Symlink {
 			continue
-		case Symlink:
-			if real, err := filepath.EvalSymlinks(path); err == nil && path != real {
-				f.Targets[path] = Symlink
-				f.Paths[path] = Path{Kind: Symlink, Real: real}
-			}
 		}
-		return
+		real, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			return
+		}
+		f.Targets[path] = Symlink
+		f.Paths[path] = Path{Kind: Symlink, Real: real}
+		path = real
 	}
 }
 

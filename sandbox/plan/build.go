@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sbx-build/sbx/idmap"
 	"github.com/sbx-build/sbx/sandbox/host"
@@ -53,8 +54,9 @@ type builder struct {
 	facts  host.Facts
 	layer  Layer
 	plan   Plan
-	// caches is the one overlay from which the caches in $HOME are bound.
-	caches *mount
+	// home is the one overlay from which caches and toolchains in $HOME are
+	// bound.
+	home *mount
 	// made are the directories that steps so far have created.
 	made map[string]bool
 }
@@ -148,6 +150,9 @@ func (b *builder) devices() {
 // stage keeps the sources of --rw out of Seal's reach, and brings in what is
 // idmapped.
 func (b *builder) stage(mounts []mount) {
+	if h := b.home; h != nil && h.staged != "" {
+		b.add(Stage{Source: h.source, Name: h.staged, Dir: true, Idmapped: h.idmapped, ReadOnly: true})
+	}
 	for _, m := range mounts {
 		if m.staged != "" && m.toStage() {
 			b.add(Stage{Source: m.source, Name: m.staged, Dir: m.dir, Idmapped: m.idmapped, ReadOnly: m.readOnly})
@@ -169,8 +174,14 @@ func (b *builder) open() Open {
 // The system's directories do not: to them the sandbox is a stranger.
 func (b *builder) idmap(mounts []mount) {
 	b.plan.Idmapped = []Idmapped{{Source: b.layer.Dir}}
+	list := make([]*mount, 0, len(mounts)+1)
+	if b.home != nil {
+		list = append(list, b.home)
+	}
 	for i := range mounts {
-		m := &mounts[i]
+		list = append(list, &mounts[i])
+	}
+	for _, m := range list {
 		switch {
 		case m.system || m.staged != "" && !m.toStage() || m.source == "":
 			continue
@@ -192,6 +203,9 @@ func (b *builder) scratch(mounts []mount) {
 	for _, m := range mounts {
 		masks = masks || m.kind == maskMount
 	}
+	for _, s := range b.facts.EtcSecrets {
+		masks = masks || b.facts.EtcMounts && strings.Contains(s, "/")
+	}
 	if masks {
 		b.add(
 			MkDir{Path: maskDir, Mode: 0o755},
@@ -203,8 +217,8 @@ func (b *builder) scratch(mounts []mount) {
 	if !b.facts.EtcMounts {
 		b.etcLayer(Scratch+"/etc", mounts)
 	}
-	if b.caches != nil {
-		b.mount(*b.caches, Place{Path: b.caches.path, Dir: true})
+	if b.home != nil {
+		b.mount(*b.home, Place{Path: b.home.path, Dir: true})
 	}
 }
 

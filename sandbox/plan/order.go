@@ -48,7 +48,7 @@ func (m mount) ours() bool { return m.kind == writableMount || m.kind == etcMoun
 
 // toStage says that Stage makes what staged names, not another step.
 func (m mount) toStage() bool {
-	return !strings.HasPrefix(m.staged, LayerName+"/") && !strings.HasPrefix(m.staged, cachesName+"/")
+	return !strings.HasPrefix(m.staged, LayerName+"/") && !strings.HasPrefix(m.staged, homeName+"/")
 }
 
 // mounts collects what stands where, sorted. Of two at one path the later wins,
@@ -79,7 +79,7 @@ func (b *builder) mounts() ([]mount, error) {
 		if r.Device {
 			continue
 		}
-		m, ok := b.cache(r)
+		m, ok := b.fromHome(r)
 		if !ok {
 			m, ok = b.rule(r, &staged)
 		}
@@ -102,27 +102,38 @@ func (b *builder) overlay(source, target, dir, why string) mount {
 	return mount{path: target, kind: overlayMount, dir: true, source: source, layer: dir, why: why}
 }
 
-// cachesName names the overlay of the caches in Scratch and in the layer. It is
-// mounted on the host's /proc, from which nothing is bound, and goes with the
+// homeName names the overlay of $HOME in Scratch and in the layer. It is mounted
+// on the host's /dev, from which nothing is bound after Seal, and goes with the
 // host's root.
-const cachesName = "caches"
+const homeName = "caches"
 
-// cache takes a built-in copy-on-write rule for a directory in $HOME. All of
-// them together are one overlay of $HOME, of which only these directories are
-// bound: an overlay of its own for each would cost as much as a whole start.
-func (b *builder) cache(r policy.Rule) (m mount, ok bool) {
+// fromHome takes a built-in rule for something in $HOME. All of them together
+// are one overlay of $HOME, of which only these places are bound, caches
+// writable and toolchains not: an overlay of its own for each would cost as much
+// as a whole start, and a bind would leave the host's sockets there open.
+func (b *builder) fromHome(r policy.Rule) (m mount, ok bool) {
 	home := b.policy.Home
 	path := b.facts.Paths[r.Source]
-	if r.Access != policy.CopyOnWrite || r.Origin.Builtin == "" || path.Kind != host.Dir || b.facts.HomeMounts ||
+	if r.Origin.Builtin == "" || path.Kind != host.Dir && path.Kind != host.File || b.facts.HomeMounts ||
 		path.Real != r.Source || r.Target != r.Source || !policy.Below(r.Source, home) {
 		return mount{}, false
 	}
-	if b.caches == nil {
-		all := b.overlay(home, Host+"/proc", cachesName, "the caches")
-		b.caches = &all
+	m = mount{path: r.Target, kind: bindMount, dir: path.Kind == host.Dir, source: r.Source, staged: homeName + r.Target[len(home):], why: r.Origin.String()}
+	switch r.Access {
+	case policy.ReadOnly:
+		m.readOnly = true
+	case policy.CopyOnWrite:
+		if !m.dir {
+			return mount{}, false
+		}
+	default:
+		return mount{}, false
 	}
-	// Scratch/caches leads to where the overlay is mounted.
-	return mount{path: r.Target, kind: bindMount, dir: true, source: r.Source, staged: cachesName + r.Target[len(home):], why: r.Origin.String()}, true
+	if b.home == nil {
+		all := b.overlay(home, Host+"/dev", homeName, "the home directory")
+		b.home = &all
+	}
+	return m, true
 }
 
 // rule turns a rule into what stands at its target; ok is false where there is
@@ -162,6 +173,9 @@ func (b *builder) rule(r policy.Rule, staged *int) (m mount, ok bool) {
 		return mount{}, false
 	case path.Kind == host.Symlink:
 		m.kind, m.target = symlink, path.Link
+	case r.Source == "/opt" && m.system && m.dir && len(path.Below) == 0:
+		// Add-on packages keep sockets there; an overlay closes them.
+		m.kind, m.layer = overlayMount, ""
 	}
 	return m, true
 }
@@ -236,10 +250,18 @@ func (b *builder) place(mounts []mount) error {
 func (b *builder) mount(m mount, at Place) {
 	switch m.kind {
 	case bindMount:
-		b.add(Bind{Source: m.source, Staged: m.staged, Place: at})
+		b.add(Bind{Source: m.source, Staged: m.staged, System: m.system, Place: at})
+		if m.readOnly && !m.toStage() {
+			b.add(ReadOnly{Path: m.path})
+		}
 	case overlayMount:
-		if b.caches != nil && m.path == b.caches.path {
-			b.add(Symlink{Place: Place{Path: Scratch + "/" + cachesName}, Target: m.path})
+		if b.home != nil && m.path == b.home.path {
+			b.add(Symlink{Place: Place{Path: Scratch + "/" + homeName}, Target: m.path})
+		}
+		if m.layer == "" {
+			b.mkdir(Scratch+"/empty", 0o755)
+			b.add(Overlay{Lower: []string{Scratch + "/empty", m.source}, Place: at})
+			return
 		}
 		dir := join(Scratch+"/"+LayerName, m.layer)
 		b.add(Overlay{Lower: []string{m.source}, Staged: m.staged, Upper: dir + "/upper", Work: dir + "/work", Place: at})

@@ -93,6 +93,9 @@ type (
 	Bind struct {
 		Source string
 		Staged string
+		// System says that nobody but root can change a name on the way to
+		// Source.
+		System bool
 		Place  Place
 	}
 	// Writable keeps a directory of the root's tmpfs writable when the root

@@ -36,14 +36,14 @@ func System() []Rule {
 // named by its harmless part.
 var homePrograms = []string{
 	"sdk", "go/bin", ".go", ".gvm", ".goenv", // Go
-	".nvm", ".volta", ".fnm", ".nodenv", ".n", ".bun/bin", ".deno/bin", ".local/share/fnm", ".local/share/pnpm", ".yarn/bin", ".npm-global", ".corepack", ".cache/node/corepack", // Node.js
+	".nvm", ".volta", ".fnm", ".nodenv", ".n", ".bun/bin", ".deno/bin", ".local/share/fnm", ".local/share/pnpm", ".yarn/bin", ".npm-global/bin", ".npm-global/lib", ".corepack", ".cache/node/corepack", // Node.js
 	".rustup", ".cargo/bin", ".cargo/env", // Rust
-	".pyenv", ".local/share/uv", ".local/share/pipx", ".virtualenvs", ".local/share/virtualenvs", ".poetry", ".local/share/pypoetry", "miniconda3", "anaconda3", "miniforge3", ".local/pipx", // Python
-	".rbenv", ".rvm", ".gem/ruby", ".local/share/gem", // Ruby
+	".pyenv", ".local/share/uv/python", ".local/share/uv/tools", ".local/share/pipx", ".virtualenvs", ".local/share/virtualenvs", ".poetry", ".local/share/pypoetry", "miniconda3", "anaconda3", "miniforge3", ".local/pipx", // Python
+	".rbenv", ".rvm", ".gem/ruby", ".local/share/gem/ruby", // Ruby
 	".sdkman", ".jenv", ".jdks", // JVM
 	".asdf", ".local/share/mise", ".local/share/rtx", ".proto", // several languages
 	".phpenv", ".phpbrew", ".config/composer/vendor", ".composer/vendor", // PHP
-	".ghcup", ".stack/programs", ".cabal/bin", ".opam", ".elan", ".juliaup", ".julia/juliaup", ".dotnet", ".nimble/bin", ".zvm", ".zig", ".swiftly", ".foundry/bin", // others
+	".ghcup", ".stack/programs", ".cabal/bin", ".opam", ".elan", ".juliaup", ".julia/juliaup", ".dotnet/sdk", ".dotnet/shared", ".dotnet/host", ".dotnet/packs", ".dotnet/tools", ".dotnet/dotnet", ".dotnet/sdk-manifests", ".dotnet/templates", ".nimble/bin", ".zvm", ".zig", ".swiftly", ".foundry/bin", // others
 	".nix-profile", ".local/state/nix/profiles", ".guix-profile",
 	".local/bin", ".local/lib", "bin",
 }
@@ -60,7 +60,7 @@ var homeCaches = []string{
 	".cache/ccache", ".ccache",
 	".m2/repository", ".m2/wrapper", ".gradle/caches", ".gradle/wrapper", ".gradle/native", ".ivy2/cache", ".cache/coursier",
 	".cache/ms-playwright", ".cache/puppeteer", ".cache/Cypress", ".cache/electron", ".cache/electron-builder",
-	".cabal/packages", ".cabal/store", ".stack/pantry", ".cache/bazel", ".cache/bazelisk", ".hex/packages", ".cache/rebar3", ".nuget/packages", ".pub-cache", ".cache/zig",
+	".cabal/packages", ".cabal/store", ".stack/pantry", ".cache/bazel", ".cache/bazelisk", ".hex/packages", ".cache/rebar3", ".nuget/packages", ".pub-cache/hosted", ".pub-cache/git", ".cache/zig",
 }
 
 // Toolchains returns the rules for toolchains and caches below home: the known
@@ -134,6 +134,7 @@ var homeSecrets = []string{
 	".npmrc", ".yarnrc", ".yarnrc.yml", ".pypirc", ".config/pip", ".cargo/credentials", ".cargo/credentials.toml", ".gem/credentials", ".composer/auth.json", ".config/composer/auth.json", ".m2/settings.xml", ".m2/settings-security.xml", ".gradle/gradle.properties", ".nuget/NuGet", ".hex/hex.config",
 	".aws", ".azure", ".config/gcloud", ".kube", ".docker", ".config/containers", ".terraform.d", ".terraformrc", ".config/doctl", ".oci", ".boto", ".s3cfg", ".config/rclone", ".ansible",
 	".mozilla", ".thunderbird", ".config/google-chrome", ".config/chromium", ".config/BraveSoftware", ".config/microsoft-edge", ".cache/mozilla", "Mail", "Maildir", ".mail",
+	".local/share/uv/credentials", ".local/share/gem/credentials", ".dotnet/corefx", ".pub-cache/credentials.json", ".npm-global/etc", ".config/dart",
 	".bash_history", ".zsh_history", ".python_history", ".node_repl_history", ".psql_history", ".mysql_history", ".lesshst", ".viminfo",
 	".Xauthority", ".ICEauthority", ".config/pulse", ".pgpass", ".my.cnf", ".dbshell",
 	".bitcoin", ".ethereum", ".config/solana", ".electrum", ".claude", ".claude.json", ".codex", ".gemini", ".config/sbx", ".local/state/sbx",

@@ -7,6 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/idmap"
 )
 
 // Wipe is what of a layer is to be wiped.
@@ -58,30 +63,38 @@ func (l Layer) Reset(w Wipe) (trashed []string, err error) {
 }
 
 // trash renames something of the layer away. Each goes into a directory of its
-// own, beside the id map that its files belong to.
+// own, beside the id map that its files belong to. Where the disk is too full
+// for that, it is deleted at once.
 func (l Layer) trash(path string) (string, error) {
 	if _, err := os.Lstat(path); err != nil {
 		return "", err
 	}
+	ids := l.IDs()
 	var b [8]byte
 	rand.Read(b[:])
 	dir := filepath.Join(l.tree.store.Root, "trash", hex.EncodeToString(b[:]))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", l.broken(err)
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil && mapped(ids) {
+		err = os.WriteFile(filepath.Join(dir, "layer"), []byte(ids), 0o600)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "layer"), []byte(l.IDs()), 0o600); err != nil {
-		return "", l.broken(err)
-	}
-	target := filepath.Join(dir, "content")
-	if err := os.Rename(path, target); err != nil {
-		// The root of an upper may have lost its permissions, and a
-		// directory that moves needs to be writable: its .. changes.
-		os.Chmod(path, 0o700)
-		if err := os.Rename(path, target); err != nil {
-			return "", l.broken(err)
+	if err == nil {
+		target := filepath.Join(dir, "content")
+		if err = os.Rename(path, target); err != nil {
+			// The root of an upper may have lost its permissions, and a
+			// directory that moves must be writable: its .. changes.
+			os.Chmod(path, 0o700)
+			err = os.Rename(path, target)
 		}
 	}
-	return dir, nil
+	if err == nil {
+		return dir, nil
+	}
+	os.Remove(filepath.Join(dir, "layer"))
+	os.Remove(dir)
+	if err := remove(path); err != nil {
+		return "", l.broken(err)
+	}
+	return "", nil
 }
 
 // Trash lists what waits to be deleted.
@@ -95,16 +108,49 @@ func (s Store) Trash() []string {
 }
 
 // Delete deletes a directory of the trash. Files of ids that are not the
-// caller's need the layer's id map: then the error is EACCES or EPERM.
+// caller's need the layer's id map (TrashIDs): then the error is EACCES or
+// EPERM, and the caller has to delete Content(dir) within the map first.
 func Delete(dir string) error {
-	if err := emptyDir(dir); err != nil {
+	var st unix.Stat_t
+	err := unix.Lstat(Content(dir), &st)
+	switch {
+	case err == unix.ENOENT:
+	case err != nil:
+		return err
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		err = remove(Content(dir))
+	default:
+		err = unix.Unlink(Content(dir))
+	}
+	if err != nil && err != unix.ENOENT {
 		return err
 	}
-	return os.Remove(dir)
+	return remove(dir)
 }
 
-// TrashIDs is the id map of what lies in a directory of the trash.
-func TrashIDs(dir string) string {
-	data, _ := os.ReadFile(filepath.Join(dir, "layer"))
-	return string(data)
+// Content is what was moved into a directory of the trash.
+func Content(dir string) string { return filepath.Join(dir, "content") }
+
+// TrashIDs is the id map of what lies in a directory of the trash; ok is false
+// where that is the caller's own ids.
+func TrashIDs(dir string) (uids, gids idmap.Map, ok bool) {
+	data, err := readSmall(filepath.Join(dir, "layer"))
+	if err != nil {
+		return nil, nil, false
+	}
+	u, g, ok := strings.Cut(strings.TrimPrefix(string(data), "uids\n"), "gids\n")
+	if !ok {
+		return nil, nil, false
+	}
+	uids, err1 := idmap.ParseMap(strings.NewReader(u))
+	gids, err2 := idmap.ParseMap(strings.NewReader(g))
+	return uids, gids, err1 == nil && err2 == nil
 }
+
+// FormatIDs is how a layer notes its id map.
+func FormatIDs(uids, gids idmap.Map) string {
+	return "uids\n" + uids.String() + "gids\n" + gids.String()
+}
+
+// mapped says whether a note is of more than the caller's own ids.
+func mapped(ids string) bool { return strings.Count(ids, "\n") > 4 }

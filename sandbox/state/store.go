@@ -165,6 +165,11 @@ func (l Layer) create() error {
 	}
 	file := filepath.Join(l.tree.Dir, "tree")
 	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+		// Without user xattrs (ramfs, NFS, tmpfs before Linux 6.6) an overlay
+		// mounts and then gives builds EIO.
+		if err := unix.Setxattr(l.tree.Dir, "user.sbx.tree", []byte("y"), 0); errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM) {
+			return &Error{Do: "use", What: what, Err: errors.New("its file system has no user xattrs (xattr(7)), which an overlay needs"), Fix: "sbx --state DIR -- COMMAND   (a directory on a local disk)"}
+		}
 		return l.write(file, strconv.Quote(l.tree.Source)+"\n")
 	}
 	return nil
@@ -188,7 +193,7 @@ func (l Layer) broken(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		e.Fix = "sbx --state DIR -- COMMAND   (a directory on a file system with room)"
-	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.EEXIST), errors.Is(err, unix.EISDIR):
+	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.EEXIST), errors.Is(err, unix.EISDIR), errors.Is(err, unix.ELOOP):
 		e.Err = fmt.Errorf("it is damaged: %w", err)
 		e.Fix = "sbx reset --all --layer " + l.Name
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EROFS), errors.Is(err, unix.EPERM):

@@ -32,6 +32,7 @@ func Wait(p *child.Process) (child.Ending, error) {
 	// It takes the runtime half a millisecond: at the side, not before the
 	// command starts.
 	go signal.Notify(signals, slices.DeleteFunc(slices.Clone(forwarded), signal.Ignored)...)
+	defer rememberTerminals().restore()
 	var over sync.Mutex // held while the pid may be used, and for good at the end
 	done := make(chan struct{})
 	go func() {

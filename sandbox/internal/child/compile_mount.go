@@ -63,8 +63,24 @@ func (c *compiler) stage(s plan.Stage) {
 		c.add(unix.SYS_MOVE_MOUNT, uintptr(c.given[s.Idmapped-1]), c.m.str(""), at, c.m.str(path), unix.MOVE_MOUNT_F_EMPTY_PATH)
 		return
 	}
-	c.add(unix.SYS_MOUNT, c.m.str(onHost(s.Source)), c.m.str(path), 0, unix.MS_BIND|unix.MS_REC, 0)
+	c.source(s.Source)
+	c.moveTo(slotTree, path)
 	c.setattr(path, true, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+}
+
+// source leaves in slotTree a detached copy of the mounts at a host path. The
+// path was resolved before the clone, so a symlink on it now has been put there
+// since, by a build that can write to a directory of the host's (--rw).
+func (c *compiler) source(path string) {
+	c.open(nil, onHost(path)[1:], 0, slotFile)
+	c.add(unix.SYS_OPEN_TREE, 0, c.m.str(""), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH).with(0, slotFile).to(slotTree)
+	c.add(unix.SYS_CLOSE).with(0, slotFile)
+}
+
+// moveTo mounts a detached tree at a path of our own, and closes it.
+func (c *compiler) moveTo(tree slot, path string) {
+	c.add(unix.SYS_MOVE_MOUNT, 0, c.m.str(""), at, c.m.str(path), unix.MOVE_MOUNT_F_EMPTY_PATH).with(0, tree)
+	c.add(unix.SYS_CLOSE).with(0, tree)
 }
 
 // unseal mounts a directory of the sealed host over itself, writable. The name
@@ -106,31 +122,38 @@ func (c *compiler) writeAll(data string) {
 }
 
 func (c *compiler) bind(s plan.Bind) {
-	source := onHost(s.Source)
-	if s.Staged != "" {
-		source = plan.Scratch + "/" + s.Staged
+	switch {
+	case s.Staged != "":
+		c.attach(plan.Scratch+"/"+s.Staged, s.Place)
+	case s.System:
+		c.attach(onHost(s.Source), s.Place)
+	default:
+		c.source(s.Source)
+		c.place(s.Place)
 	}
-	c.attach(source, s.Place)
 }
 
-// attach binds source, with all below it, at a place.
+// attach binds a source that only sbx or root can change, with all below it.
 func (c *compiler) attach(source string, p plan.Place) {
 	if p.Ground == "" {
 		c.add(unix.SYS_MOUNT, c.m.str(source), c.m.str(p.Path), 0, unix.MS_BIND|unix.MS_REC, 0)
 		return
 	}
-	c.walk(p)
 	c.add(unix.SYS_OPEN_TREE, at, c.m.str(source), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE).to(slotTree)
-	c.moveTo(slotTree, slotDir)
+	c.place(p)
 }
 
-// moveTo mounts a detached tree on the directory or file in target, and closes
-// both.
-func (c *compiler) moveTo(tree, target slot) {
+// place mounts the detached tree in slotTree.
+func (c *compiler) place(p plan.Place) {
+	if p.Ground == "" {
+		c.moveTo(slotTree, p.Path)
+		return
+	}
+	c.walk(p)
 	empty := c.m.str("")
-	c.add(unix.SYS_MOVE_MOUNT, 0, empty, 0, empty, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH).with(0, tree).with(2, target)
-	c.add(unix.SYS_CLOSE).with(0, tree)
-	c.add(unix.SYS_CLOSE).with(0, target)
+	c.add(unix.SYS_MOVE_MOUNT, 0, empty, 0, empty, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH).with(0, slotTree).with(2, slotDir)
+	c.add(unix.SYS_CLOSE).with(0, slotTree)
+	c.add(unix.SYS_CLOSE).with(0, slotDir)
 }
 
 func (c *compiler) mask(s plan.Mask) {
@@ -146,21 +169,33 @@ func (c *compiler) mask(s plan.Mask) {
 	c.attach(source, s.Place)
 }
 
+// lowerFD is the first of the descriptors by which overlays name their lowers;
+// from 200 on are those of IdmappedMounts.
+const lowerFD = 40
+
 // overlay mounts an overlay. No path of the user's goes into the options, where
-// `:`, `,` and `\` mean something and 4 KiB are the limit: the lowers are named
-// by symlinks in Scratch.
+// `:`, `,` and `\` mean something and 4 KiB are the limit: a lower is opened as
+// any other source and named by its descriptor.
 func (c *compiler) overlay(s plan.Overlay) {
 	g := c.m
 	var lowers []string
 	for _, l := range s.Lower {
-		c.scratch++
-		name := fmt.Sprintf("%s/l%d", plan.Scratch, c.scratch)
-		source := onHost(l)
-		if s.Staged != "" {
-			source = plan.Scratch + "/" + s.Staged
+		switch {
+		case s.Staged != "":
+			l = plan.Scratch + "/" + s.Staged
+		case onHost(l) != l && !strings.HasPrefix(l, "/etc") && l != "/opt":
+			c.open(nil, onHost(l)[1:], unix.O_DIRECTORY, slotFile)
+			fd := uintptr(lowerFD + c.scratch)
+			if c.scratch++; fd >= 200 {
+				c.err = fmt.Errorf("cannot overlay %q: there are more than %d overlays", s.Place.Path, 200-lowerFD)
+			}
+			c.add(unix.SYS_DUP3, 0, fd, unix.O_CLOEXEC).with(0, slotFile)
+			c.add(unix.SYS_CLOSE).with(0, slotFile)
+			l = fmt.Sprintf("%s/proc/self/fd/%d", plan.Host, fd)
+		default:
+			l = onHost(l)
 		}
-		c.add(unix.SYS_SYMLINKAT, g.str(source), at, g.str(name))
-		lowers = append(lowers, name)
+		lowers = append(lowers, l)
 	}
 	options := "lowerdir=" + strings.Join(lowers, ":")
 	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV)
@@ -172,6 +207,7 @@ func (c *compiler) overlay(s plan.Overlay) {
 	options += overlayOptions
 	target := s.Place.Path
 	if s.Place.Ground != "" {
+		c.scratch++
 		target = fmt.Sprintf("%s/m%d", plan.Scratch, c.scratch)
 		c.node(target, true)
 	}

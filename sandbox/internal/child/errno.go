@@ -128,6 +128,9 @@ func meaning(s plan.Step, call string, errno syscall.Errno) string {
 			return "this kernel has no seccomp filters"
 		}
 	}
+	if errno == unix.ELOOP && call == "openat2" {
+		return "a name on its path has become a symlink"
+	}
 	if errno == unix.ENOSPC && call == "mount" {
 		return "the limit on mounts is reached, see /proc/sys/fs/mount-max"
 	}

@@ -47,12 +47,18 @@ func IdmappedMounts(want []plan.Idmapped, uids, gids idmap.Map) (fds []int, err 
 }
 
 func idmapped(w plan.Idmapped, ns int) (int, error) {
-	low, err := unix.OpenTree(unix.AT_FDCWD, w.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	// As in compiler.source: a symlink on the way has been put there since.
+	src, err := unix.Openat2(unix.AT_FDCWD, w.Source, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(src)
+	low, err := unix.OpenTree(src, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH)
 	if err != nil {
 		return -1, err
 	}
 	// Above what the child gives itself, and so after each other.
-	fd, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, 100)
+	fd, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, 200)
 	unix.Close(low)
 	if err != nil {
 		return -1, err
