@@ -250,6 +250,13 @@ func TestEscapeMountSetuid(t *testing.T) {
 			t.Errorf("a set-user-id program of root's works inside: %v", r)
 		}
 	}
+	// no_new_privs would do that alone; the mounts say it too.
+	r := a.sbx(t, tree, "--ro", shown, "--", "cat", "/proc/self/mountinfo")
+	for line := range strings.Lines(r.Stdout) {
+		if f := strings.Fields(line); len(f) > 5 && !strings.HasPrefix(f[4], "/dev/") && !strings.HasPrefix(f[3], "/null") && !strings.Contains(f[5], "nosuid") {
+			t.Errorf("a mount is not nosuid: %s", line)
+		}
+	}
 	// What a build makes set-user-id in its layer is out of others' reach.
 	a.sbx(t, tree, "--", "sh", "-c", "cp $(command -v id) mine && chmod 4755 mine")
 	stranger := newAccount(t)

@@ -21,7 +21,7 @@ func TestEscapeResetHostileLayer(t *testing.T) {
 	a.mkTree(t, victim, map[string]string{"f": "precious", "d/g": "precious"})
 	tree := a.tree(t, map[string]string{"f": "1", "d/g": "1"})
 	a.arm(t, tree)
-	attacks := []string{"mkdir deep", "deep deep 60", "mkdir " + a.Home + "/deep", "deep " + a.Home + "/deep 60"}
+	attacks := []string{"mkdir deep", "deep deep 100", "mkdir " + a.Home + "/deep", "deep " + a.Home + "/deep 100"}
 	script := `for d in . ~; do cd $d; ln -s "$1" up; ln -s "$1"/d d2; ln -s / root; ln -s "$1"/f file; mkdir -p c/l; ln -s "$1" c/l/x; ln -s ../../../../../../../../../../.."$1" rel
 		rm -rf d; ln -s "$1"/d d; mkfifo p; printf x >"$(printf 'a\033]52;c;eA==\007\nb')"; chmod 000 c/l c; done; cd "$2"; chmod 000 . ~`
 	check := func(how string) {

@@ -35,7 +35,7 @@ func verb(args []string) ([]string, error) {
 	case strings.HasPrefix(first, "-"):
 		return append([]string{args[0], "run"}, args[1:]...), nil
 	default:
-		if first == "trash" || first == "version" {
+		if first == "trash" && len(args) == 4 || first == "version" {
 			return args, nil
 		}
 		for _, v := range verbs {

@@ -79,6 +79,9 @@ func (b *builder) etcLayer(dir string, mounts []mount) {
 		b.add(w)
 	}
 	for _, name := range b.facts.EtcSecrets {
+		if asked(mounts, "/etc/"+name) {
+			continue
+		}
 		b.mkdir(parent(dir+"/"+name), 0o755)
 		b.add(Whiteout{Path: dir + "/" + name})
 	}
@@ -94,6 +97,16 @@ func (b *builder) etcLayer(dir string, mounts []mount) {
 			b.add(WriteFile{Path: at, Mode: 0o644})
 		}
 	}
+}
+
+// asked says whether a rule shows path or something below it.
+func asked(mounts []mount, path string) bool {
+	for _, m := range mounts {
+		if m.kind != maskMount && (m.path == path || policy.Below(m.path, path)) {
+			return true
+		}
+	}
+	return false
 }
 
 // etc mounts /etc: the layer over the host's, or, where overlayfs refuses the

@@ -236,8 +236,10 @@ func (b *builder) place(mounts []mount) error {
 			// etcLayer made the mount point.
 		case mounts[ground].kind == maskMount:
 			return fmt.Errorf("cannot apply %s: %s hides the directory above it", m.why, mounts[ground].why)
-		case mounts[ground].kind == symlink:
+		case mounts[ground].kind == symlink && b.policy.LogicalDir != "" && mounts[ground].why == "":
 			continue // the symlink leads to where the path is anyway
+		case mounts[ground].kind == symlink:
+			return fmt.Errorf("cannot apply %s: %q is a symlink to %q; name the path behind it", m.why, mounts[ground].path, mounts[ground].target)
 		default:
 			at.Ground = mounts[ground].path
 			at.Host = strings.HasPrefix(mounts[ground].staged, "rw")

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"path"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -152,7 +153,7 @@ func credential(value string) bool {
 		rest = after
 	}
 	lower := strings.ToLower(value)
-	for _, w := range []string{"password=", "passwd=", "token=", "secret=", "_auth=", "apikey=", "api_key="} {
+	for _, w := range []string{"password=", "passwd=", "token=", "secret=", "_auth=", "apikey=", "api_key=", "passphrase=", "secretkey=", "accesskey="} {
 		if strings.Contains(lower, w) {
 			return true
 		}
@@ -161,27 +162,21 @@ func credential(value string) bool {
 }
 
 // dropJobserver removes the jobserver's words: its descriptors or fifo are not
-// inside, and make(1) warns and falls back to -j1 at each level.
+// inside, and make(1) warns and falls back to -j1 at each level. -jN stands
+// beside them and belongs to them. After `--` come variables, which may hold
+// anything.
 func dropJobserver(flags string) string {
-	words := strings.Fields(flags)
-	kept := words[:0]
-	jobserver := false
-	for _, w := range words {
-		if strings.HasPrefix(w, "--jobserver-auth=") || strings.HasPrefix(w, "--jobserver-fds=") {
-			jobserver = true
-			continue
-		}
-		kept = append(kept, w)
+	options, variables, found := strings.Cut(flags, " -- ")
+	words := strings.Fields(options)
+	jobserver := func(w string) bool {
+		return strings.HasPrefix(w, "--jobserver-auth=") || strings.HasPrefix(w, "--jobserver-fds=")
 	}
-	if !jobserver {
+	if !slices.ContainsFunc(words, jobserver) {
 		return flags
 	}
-	// -jN stands beside the jobserver's words and belongs to it.
-	rest := kept[:0]
-	for _, w := range kept {
-		if !strings.HasPrefix(w, "-j") {
-			rest = append(rest, w)
-		}
+	words = slices.DeleteFunc(words, func(w string) bool { return jobserver(w) || strings.HasPrefix(w, "-j") })
+	if found {
+		words = append(words, "--", variables)
 	}
-	return strings.Join(rest, " ")
+	return strings.Join(words, " ")
 }

@@ -79,6 +79,9 @@ func ParseWith(value, dir, home string) (With, error) {
 	if err != nil {
 		return With{}, &RuleError{Flag: flag, Reason: err.Error()}
 	}
+	if home == "" && (atHome(source) || atHome(target)) {
+		return With{}, &RuleError{Flag: flag, Reason: "~ means nothing, because $HOME is not set"}
+	}
 	w := With{Source: Absolute(source, dir, home), Flag: flag}
 	w.Target = w.Source
 	if target != "" {

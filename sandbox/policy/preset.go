@@ -150,6 +150,9 @@ var systemSecrets = []string{
 // secret returns the listed place that p is, lies in or contains, or "".
 func secret(p, home string) string {
 	for _, s := range systemSecrets {
+		if s == home || Below(home, s) {
+			continue // root's home is the caller's own
+		}
 		if p == s || Below(p, s) || Below(s, p) {
 			return s
 		}

@@ -145,6 +145,9 @@ func ParseRule(access Access, device bool, value, dir, home string) (Rule, error
 	if access == Hidden && target != "" {
 		return Rule{}, &RuleError{Flag: r.Origin.Flag, Reason: "--hide takes one path; there is nothing to show elsewhere"}
 	}
+	if home == "" && (atHome(source) || atHome(target)) {
+		return Rule{}, &RuleError{Flag: r.Origin.Flag, Reason: "~ means nothing, because $HOME is not set"}
+	}
 	r.Dir = strings.HasSuffix(source, "/")
 	r.Source = Absolute(source, dir, home)
 	r.Target = r.Source
@@ -162,7 +165,7 @@ func ParseRule(access Access, device bool, value, dir, home string) (Rule, error
 
 // kernelPlaces are built anew in every sandbox; a rule below them would either
 // do nothing or undo a protection.
-var kernelPlaces = []string{"/proc", "/sys", "/dev"}
+var kernelPlaces = []string{"/proc", "/sys", "/dev", "/.host"}
 
 func checkTarget(r Rule) error {
 	refuse := func(format string, a ...any) error {
@@ -216,6 +219,9 @@ func Absolute(p, dir, home string) string {
 	}
 	return filepath.Join(dir, p)
 }
+
+// atHome says whether Absolute needs the home directory.
+func atHome(p string) bool { return p == "~" || strings.HasPrefix(p, "~/") }
 
 // RuleError is a rule that cannot be meant.
 type RuleError struct {

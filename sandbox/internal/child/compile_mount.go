@@ -86,12 +86,15 @@ func (c *compiler) moveTo(tree slot, path string) {
 // unseal mounts a directory of the sealed host over itself, writable. The name
 // in Scratch is a symlink, so the path of the host's may hold any byte.
 func (c *compiler) unseal(s plan.Open) {
-	path := c.m.str(onHost(s.Source))
-	c.add(unix.SYS_SYMLINKAT, path, at, c.m.str(plan.Scratch+"/"+s.Name))
+	name := plan.Scratch + "/" + s.Name
 	if s.Idmapped > 0 {
-		c.add(unix.SYS_MOVE_MOUNT, uintptr(c.given[s.Idmapped-1]), c.m.str(""), at, path, unix.MOVE_MOUNT_F_EMPTY_PATH)
+		// To the id that the sandbox has, the way there is closed.
+		c.node(name, true)
+		c.add(unix.SYS_MOVE_MOUNT, uintptr(c.given[s.Idmapped-1]), c.m.str(""), at, c.m.str(name), unix.MOVE_MOUNT_F_EMPTY_PATH)
 		return
 	}
+	path := c.m.str(onHost(s.Source))
+	c.add(unix.SYS_SYMLINKAT, path, at, c.m.str(name))
 	c.add(unix.SYS_MOUNT, path, path, 0, unix.MS_BIND, 0)
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV, Attr_clr: unix.MOUNT_ATTR_RDONLY}
 	c.add(unix.SYS_MOUNT_SETATTR, at, path, 0, put(c.m, attr), unsafe.Sizeof(attr))
