@@ -2,7 +2,9 @@ package tests
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -26,13 +28,18 @@ func source(t *testing.T, name string) string {
 	return list[0]
 }
 
-// unpack unpacks a Debian source package as the account, and gives the directory.
-func unpack(t *testing.T, a account, name string) string {
+// unpack unpacks a Debian source package as the account, without Debian's
+// patches if upstream is true, and gives the directory.
+func unpack(t *testing.T, a account, name string, upstream bool) string {
 	t.Helper()
 	needTool(t, "dpkg-source")
 	dsc := source(t, name)
 	dir := filepath.Join(a.dir(t), name)
-	must(t, a.command(filepath.Dir(dir), nil, "dpkg-source", "--no-check", "-x", dsc, dir))
+	args := []string{"--no-check", "-x", dsc, dir}
+	if upstream {
+		args = append([]string{"--skip-patches"}, args...)
+	}
+	must(t, a.command(filepath.Dir(dir), nil, "dpkg-source", args...))
 	return dir
 }
 
@@ -50,5 +57,84 @@ func npmCache(t *testing.T, a account) {
 	a.mkTree(t, to, nil)
 }
 
-// long runs a command that builds something real.
+// long is for what builds something real.
 const long = 10 * time.Minute
+
+// must runs a command, for as long as a build may take, and expects success.
+func must(t *testing.T, cmd *exec.Cmd) result {
+	t.Helper()
+	var stdout, stderr lockedBuffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("cannot start %q: %v", cmd.Args, err)
+	}
+	timer := time.AfterFunc(long, func() { cmd.Process.Kill() })
+	defer timer.Stop()
+	err := cmd.Wait()
+	r := result{Stdout: stdout.String(), Stderr: stderr.String(), Status: cmd.ProcessState.ExitCode()}
+	if err != nil {
+		t.Fatalf("%q: %v\n%v", cmd.Args, err, tail(r))
+	}
+	return r
+}
+
+// tail shortens what a build has printed to what a reader wants of it.
+func tail(r result) result {
+	short := func(s string) string {
+		if len(s) > 4000 {
+			return "…" + s[len(s)-4000:]
+		}
+		return s
+	}
+	return result{Stdout: short(r.Stdout), Stderr: short(r.Stderr), Status: r.Status}
+}
+
+// A job is a real build: an account, a source tree whose files on the host must
+// not change, and an environment.
+type job struct {
+	account
+	t      *testing.T
+	dir    string
+	env    []string
+	before map[string]string
+}
+
+// newJob remembers the tree as it is.
+func newJob(t *testing.T, a account, dir string, env ...string) *job {
+	t.Helper()
+	before, err := snapshot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &job{account: a, t: t, dir: dir, env: env, before: before}
+	t.Cleanup(j.check)
+	return j
+}
+
+// check is the end of every job: the tree is byte for byte what it was, and
+// nothing is left running or mounted.
+func (j *job) check() {
+	j.t.Helper()
+	after, err := snapshot(j.dir)
+	if err != nil {
+		j.t.Error(err)
+		return
+	}
+	if diff := compareSnapshots(j.before, after); diff != "" {
+		j.t.Errorf("the host's files have changed:\n%s", diff)
+	}
+}
+
+// run runs sbx with these arguments in the tree, and expects success.
+func (j *job) run(args ...string) result {
+	j.t.Helper()
+	return must(j.t, j.command(j.dir, j.env, sbxPath, args...))
+}
+
+// upper is the layer's copy of a file, which must be there.
+func (j *job) upper(name string) string {
+	j.t.Helper()
+	r := must(j.t, j.command(j.dir, j.env, sbxPath, "path", name))
+	return strings.TrimSuffix(r.Stdout, "\n")
+}

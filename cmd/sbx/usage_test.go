@@ -1,0 +1,148 @@
+package main
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/sbx-build/sbx/sandbox"
+)
+
+// flagLine is a line of the usage that describes a flag.
+var flagLine = regexp.MustCompile(`(?m)^    --?([A-Za-z][a-z-]*)( |$)`)
+
+func described(text string) []string {
+	var names []string
+	for _, m := range flagLine.FindAllStringSubmatch(text, -1) {
+		names = append(names, m[1])
+	}
+	slices.Sort(names)
+	return names
+}
+
+// typed are the names of flags as they are typed: showEnv renames one.
+func typed(flags []cli.Flag) []string {
+	var names []string
+	for _, f := range flags {
+		for _, n := range f.Names() {
+			if n == "show-env" {
+				n = "env"
+			}
+			names = append(names, n)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// The usage is written by hand; this keeps it true: every flag of every verb is
+// described, and no other.
+func TestUsageFlags(t *testing.T) {
+	o := &sandbox.Options{}
+	for _, tt := range []struct {
+		name, text string
+		flags      []cli.Flag
+	}{
+		{"place", placeUsage, placeFlags(o)},
+		{"run", placeUsage + runUsage, runFlags(o)},
+		{"plan", planUsage, planFlags()},
+		{"reset", resetUsage, resetFlags()},
+	} {
+		if got, want := described(tt.text), typed(tt.flags); !slices.Equal(got, want) {
+			t.Errorf("%s: the usage describes %q, the flags are %q", tt.name, got, want)
+		}
+	}
+	// doctor takes some of place, which its synopsis names.
+	text, err := help("doctor")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range typed(doctorFlags(o)) {
+		if !strings.Contains(text, dashes(name)+" ") && !strings.Contains(text, dashes(name)+"]") {
+			t.Errorf("sbx help doctor says nothing of %s", dashes(name))
+		}
+	}
+	if all := described(usage); len(all) != len(described(placeUsage+runUsage+planUsage+resetUsage+doctorUsage)) {
+		t.Errorf("a flag is described outside its place: %q", all)
+	}
+}
+
+// anyFlag is a flag in running text.
+var anyFlag = regexp.MustCompile(`(^|[ ([|])(--[a-z][a-z-]+)`)
+
+// Nowhere does the text promise a flag that no verb has.
+func TestUsageNamesNothingElse(t *testing.T) {
+	o := &sandbox.Options{}
+	known := typed(slices.Concat(runFlags(o), planFlags(), resetFlags(), doctorFlags(o)))
+	known = append(known, "version", "help")
+	for _, m := range anyFlag.FindAllStringSubmatch(usage, -1) {
+		if !slices.Contains(known, strings.TrimPrefix(m[2], "--")) {
+			t.Errorf("the usage names %s, which there is not", m[2])
+		}
+	}
+}
+
+func TestUsageForm(t *testing.T) {
+	for line := range strings.Lines(usage) {
+		line = strings.TrimSuffix(line, "\n")
+		if len(line) > 80 || strings.ContainsAny(line, "\t\x1b") || strings.TrimRight(line, " ") != line {
+			t.Errorf("a line is too long, or has tabs or trailing blanks: %q", line)
+		}
+	}
+	if strings.Contains(usage, "\n\n\n") {
+		t.Error("there are two empty lines in a row")
+	}
+	for _, name := range []string{"SBX ", "SBX_RUN ", "SBX_TREE ", "SBX_LAYER ", "SBX_SOURCE ", "SBX_STATE ", "127 ", "126 ", "125 ", `\:`} {
+		if !strings.Contains(usage, name) {
+			t.Errorf("the usage says nothing of %q", name)
+		}
+	}
+}
+
+// Each verb has a line in the synopsis and a help of its own, whose text is
+// part of the whole.
+func TestHelpVerb(t *testing.T) {
+	for _, verb := range verbs {
+		text, err := help(verb)
+		if err != nil {
+			t.Errorf("help(%q): %v", verb, err)
+			continue
+		}
+		if !regexp.MustCompile(`^Usage:\n    sbx \[?` + verb + `\b`).MatchString(text) {
+			t.Errorf("the help for %s begins with %q", verb, text[:min(60, len(text))])
+		}
+		for line := range strings.Lines(text) {
+			if verb != "help" && !strings.Contains(usage, line) {
+				t.Errorf("the help for %s has a line that the usage has not: %q", verb, line)
+			}
+		}
+	}
+	for _, tt := range []struct{ verb, text string }{{"rset", `the nearest is "reset"`}, {"xyzzy", "no such verb"}} {
+		if _, err := help(tt.verb); err == nil || exitStatus(err) != exitUsage || !strings.Contains(err.Error(), tt.text) {
+			t.Errorf("help(%q): %v, want %q", tt.verb, err, tt.text)
+		}
+	}
+}
+
+// Help that was asked for is a result: on stdout, with status 0.
+func TestHelpOutput(t *testing.T) {
+	c := newCaller(t)
+	for _, line := range []string{"--help", "-h", "help"} {
+		stdout, stderr, status := c.sbx(t, line)
+		if stdout != usage || stderr != "" || status != 0 {
+			t.Errorf("sbx %s: status %d, stderr %q, stdout\n%s", line, status, stderr, stdout)
+		}
+	}
+	for _, line := range []string{"help reset", "reset --help", "reset --all --help"} {
+		stdout, stderr, status := c.sbx(t, strings.Fields(line)...)
+		if want, _ := help("reset"); stdout != want || stderr != "" || status != 0 {
+			t.Errorf("sbx %s: status %d, stderr %q, stdout\n%s", line, status, stderr, stdout)
+		}
+	}
+	if stdout, stderr, status := c.sbx(t, "help", "rset"); stdout != "" || status != 2 || !strings.Contains(stderr, "hint: sbx help reset\n") {
+		t.Errorf("sbx help rset: status %d, stdout %q, stderr %q", status, stdout, stderr)
+	}
+}

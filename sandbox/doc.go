@@ -1,0 +1,82 @@
+// Package sandbox runs a command in a rootless sandbox, over a copy-on-write
+// layer of its source tree. This is the architecture of sbx.
+//
+// # Pipeline
+//
+//	flags  ->  policy  ->  plan  ->  table  ->  process  ->  status
+//	(typed)    (wanted)    (data)    (system    (the raw     (exit code)
+//	                                  calls)     child)
+//	                ^ the host is probed once, between policy and plan
+//
+// Each arrow is a function, and nothing goes back. A reader follows a run from
+// Begun.Run: Open makes the policy (session.go), host.Probe looks at the
+// machine, plan.Build makes the plan, package child compiles it into a table of
+// system calls and has a cloned process run that, package supervise waits.
+// `sbx plan` prints the plan; an error names the step of it that failed.
+//
+//	policy          what is wanted; rules, environment, built-in tables; pure
+//	host            what the machine is; the only prober
+//	plan            the steps; pure
+//	internal/child  the raw child; the only package with unsafe
+//	supervise       signals, terminal, waiting
+//	state           what lies on disk, and the only writer there
+//
+// # Processes
+//
+//	sbx              in the host's namespaces; waits, passes signals on
+//	 └─ init         pid 1; cloned, never executed: a table of system calls
+//	     └─ command  in a session and process group of its own
+//
+// # What holds inside
+//
+//   - The root is a tmpfs that is read-only, apart from /tmp, /var, /run and
+//     /dev/shm. The host's root is detached. What is shown of the host is
+//     read-only, nosuid and nodev, or copy-on-write, unless a rule says --rw.
+//   - No capability in any set, none to be had: bounding set empty, securebits
+//     locked, no_new_privs, no new user namespaces.
+//   - No name on the way to a mount is followed if a build could have made it a
+//     symlink, neither on the host (sources) nor inside (mount points).
+//   - Only descriptors 0 to 2, an environment from an allow-list, no keyring, no
+//     process, signal, socket or terminal shared with anything outside.
+//   - What cannot be enforced is an error. Where a kernel lacks something that is
+//     only a second line (Landlock's scopes), it is left out.
+//
+// # Decisions
+//
+// The child is begun before the policy is known (child.Launch). Chosen against
+// doing one after the other: making namespaces takes the kernel a millisecond,
+// and so does finding out what the run needs. The first steps of a plan must
+// therefore not depend on the policy; a plan that begins otherwise costs a
+// second clone. Revisit when making namespaces becomes cheap.
+//
+// Overlays with an upper are mounted volatile. Chosen against a plain mount:
+// its end writes back everything that is dirty on the upper's file system, other
+// programs' data included, so that `sbx -- true` after a large build took as
+// long as the disk needed. The price: fsync(2) inside does nothing, and files
+// written shortly before the machine goes down may be incomplete. The next run
+// notices that the machine went down and says so.
+//
+// Built-in rules below $HOME share one overlay of $HOME, of which only their
+// directories are bound. Chosen against an overlay each, of which ten take as
+// long as all the rest, and against read-only binds, which leave sockets open.
+//
+// One pivot_root, not two: the tmpfs is mounted over /proc, becomes the root,
+// and the host's root, put below it, is detached at the end. The host's paths
+// keep their names with a prefix, and ours have their final ones from the start.
+//
+// A caller that is root gets ids that nobody has, and its files by idmapped
+// mounts. Chosen against running as kuid 0 without capabilities, which passes
+// every plain check of ownership; that remains where files cannot be idmapped,
+// as on the overlay that is the root of a container, and a warning says so.
+//
+// An upper that was mounted when sbx was killed is probed before it is touched
+// (plan.BuildProbe), because two mounts of one upper diverge without an error.
+//
+// # What is not protected
+//
+// The kernel: a bug in it is a way out. Quotas and limits that the host keeps
+// per user are shared. A regular file that is redirected into the sandbox can be
+// opened again through /proc/self/fd, also for writing if its mode allows that.
+// What is taken out of the layer and executed on the host is the user's
+// decision. Time, load and the size of the memory can be seen.
+package sandbox

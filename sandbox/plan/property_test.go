@@ -1,0 +1,302 @@
+package plan
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sbx-build/sbx/sandbox/host"
+	"github.com/sbx-build/sbx/sandbox/policy"
+)
+
+// placed is a step that puts something at a path which the command sees.
+type placed struct {
+	index int
+	place Place
+}
+
+// placedSteps are the mounts and symlinks from Seal on, without those in /proc.
+func placedSteps(p Plan) []placed {
+	var list []placed
+	for i, s := range p.Steps[indexOf[Seal](p):] {
+		i += indexOf[Seal](p)
+		switch s := s.(type) {
+		case Bind:
+			list = append(list, placed{i, s.Place})
+		case Overlay:
+			list = append(list, placed{i, s.Place})
+		case Symlink:
+			list = append(list, placed{i, s.Place})
+		case Mask:
+			if !s.Optional {
+				list = append(list, placed{i, s.Place})
+			}
+		}
+	}
+	return list
+}
+
+// indexOf is the place of the only step of a kind, or -1.
+func indexOf[T Step](p Plan) int {
+	found := -1
+	for i, s := range p.Steps {
+		if _, ok := s.(T); ok {
+			if found >= 0 {
+				return -2
+			}
+			found = i
+		}
+	}
+	return found
+}
+
+var layerPath = regexp.MustCompile(`^/proc/layer(/(with|git|cow)/[0-9a-f]{16})?/(upper|work)$`)
+
+// checkPlan holds what must be true of every plan, whatever the policy.
+func checkPlan(t *testing.T, s *situation, p Plan) {
+	t.Helper()
+	fail := func(format string, a ...any) {
+		t.Helper()
+		t.Errorf("%s\npolicy: %+v\n%s", fmt.Sprintf(format, a...), s.policy, text(p))
+	}
+	seal, leave := indexOf[Seal](p), indexOf[LeaveHost](p)
+	order := []int{indexOf[MapIDs](p), indexOf[Bound](p), indexOf[Private](p), indexOf[NewRoot](p), seal, indexOf[Proc](p), leave, indexOf[ChangeDir](p),
+		indexOf[Limits](p), indexOf[Capabilities](p), indexOf[TieToParent](p), indexOf[Forget](p), indexOf[NoNewPrivs](p), indexOf[Filter](p)}
+	if order[0] != 0 || !slices.IsSorted(order) || slices.Contains(order, -1) || slices.Contains(order, -2) {
+		fail("the steps that stand once are in the order %v", order)
+	}
+	if _, ok := p.Steps[len(p.Steps)-1].(Filter); !ok {
+		fail("the filter is not last")
+	}
+	made := map[string]bool{"/": true, Scratch: true, Host: true}
+	staged := map[string]bool{}
+	uppers := map[string]bool{}
+	masks := false
+	for i, step := range p.Steps {
+		mounts := true
+		switch step := step.(type) {
+		case MkDir:
+			mounts = false
+			if !made[parent(step.Path)] {
+				fail("%s before its parent", step)
+			}
+			made[step.Path] = true
+		case WriteFile:
+			mounts = false
+			made[step.Path] = true
+			masks = masks || step.Path == maskDir+"/file"
+		case Stage:
+			staged[step.Name] = true
+			if i > seal {
+				fail("%s after seal", step)
+			}
+		case Device:
+			if i > seal {
+				fail("%s after seal", step)
+			}
+			if !policy.Below(step.Place.Path, "/dev") || !policy.Below(step.Source, "/dev") {
+				fail("%s is not in /dev", step)
+			}
+		case Bind:
+			if i < seal {
+				fail("%s before seal", step)
+			}
+			name, _, _ := strings.Cut(step.Staged, "/")
+			if step.Staged != "" && !staged[name] {
+				fail("%s of %q, which is not staged", step, step.Staged)
+			}
+		case Overlay:
+			if i < seal {
+				fail("%s before seal", step)
+			}
+			if step.Upper == "" && step.Work == "" {
+				break
+			}
+			if !layerPath.MatchString(step.Upper) || !layerPath.MatchString(step.Work) {
+				fail("%s: upper %q and work %q go into mount options", step, step.Upper, step.Work)
+			}
+			if uppers[step.Upper] {
+				fail("two overlays have the upper %s", step.Upper)
+			}
+			uppers[step.Upper] = true
+			for _, d := range []string{step.Upper, step.Work} {
+				if !slices.Contains(p.LayerDirs, strings.TrimPrefix(d, Scratch+"/"+LayerName+"/")) {
+					fail("nobody makes %s", d)
+				}
+			}
+			if !slices.Contains(p.WorkDirs, strings.TrimPrefix(step.Work, Scratch+"/"+LayerName+"/")) {
+				fail("nobody empties %s", step.Work)
+			}
+		case Mask:
+			if !step.Optional && !masks {
+				fail("%s, and nothing has made what it is of", step)
+			}
+		case Writable, ReadOnlyBelow, Sysfs, Devpts, Proc:
+		default:
+			mounts = false
+		}
+		if mounts && i > leave {
+			fail("%s after leave_host", step)
+		}
+	}
+	checkPlaces(t, p, made, fail)
+}
+
+// checkPlaces holds that each mount finds its mount point, that parents come
+// before children, and that ground which a build could have written to is
+// walked as such.
+func checkPlaces(t *testing.T, p Plan, made map[string]bool, fail func(string, ...any)) {
+	t.Helper()
+	list := placedSteps(p)
+	etcOverlay := slices.ContainsFunc(p.Steps, func(s Step) bool { o, ok := s.(Overlay); return ok && o.Place.Path == "/etc" })
+	for i, m := range list {
+		path := m.place.Path
+		ground := ""
+		for j, other := range list {
+			switch {
+			case i == j:
+			case other.place.Path == path:
+				fail("%s and %s stand at one path", p.Steps[m.index], p.Steps[other.index])
+			case policy.Below(path, other.place.Path) && other.index > m.index:
+				fail("%s before %s, which covers it", p.Steps[m.index], p.Steps[other.index])
+			case policy.Below(path, other.place.Path) && len(other.place.Path) > len(ground):
+				ground = other.place.Path
+			}
+		}
+		_, isLink := p.Steps[m.index].(Symlink)
+		switch {
+		case m.place.Ground != "":
+			if m.place.Ground != ground && !policy.Below(path, "/etc") {
+				fail("%s walks from %s, and stands on %s", p.Steps[m.index], m.place.Ground, ground)
+			}
+		case ground == "/etc" && etcOverlay:
+			if !made[Scratch+path] && !isLink {
+				fail("%s has no mount point in the layer of /etc", p.Steps[m.index])
+			}
+		case ground != "":
+			fail("%s stands on %s, which sbx has not made, and is not walked", p.Steps[m.index], ground)
+		case isLink:
+			if !made[parent(path)] {
+				fail("%s in a directory that nothing has made", p.Steps[m.index])
+			}
+		case !made[path] && path != "/etc" && path != "/sys":
+			fail("%s has no mount point", p.Steps[m.index])
+		}
+	}
+}
+
+// randomSituation has rules in all combinations over few names, so that they
+// meet each other.
+func randomSituation(r *rand.Rand) *situation {
+	s := desk()
+	names := []string{"a", "b.c", "b", "a:,\\", "etc\xff"}
+	path := func(tops ...string) string {
+		p := tops[r.IntN(len(tops))]
+		for range 1 + r.IntN(3) {
+			p += "/" + names[r.IntN(len(names))]
+		}
+		return p
+	}
+	if r.IntN(2) == 0 {
+		s.move(path("/home/me", "/opt", "/var", "/srv", "/tmp", "/home/me/go/pkg"))
+	}
+	if r.IntN(6) == 0 {
+		s.policy.Home = ""
+	}
+	s.policy.Network = policy.Network(r.IntN(2))
+	s.facts.EtcMounts = r.IntN(4) == 0
+	s.facts.Landlock = r.IntN(8)
+	for range r.IntN(3) {
+		p := path("/home/me", "/data", s.policy.Tree)
+		s.dirs(p)
+		s.policy.With = append(s.policy.With, policy.With{Source: p, Target: path("/home/me", "/data", s.policy.Tree, "/usr"), Flag: "--with x"})
+	}
+	for range r.IntN(8) {
+		target := path("/home/me", "/data", "/usr", "/etc", "/var", "/tmp", s.policy.Tree)
+		rule := policy.Rule{Access: policy.Access(r.IntN(4)), Target: target, Dir: r.IntN(2) == 0, Origin: policy.Origin{Flag: "--rule " + target}}
+		if rule.Access == policy.Hidden {
+			s.facts.Targets[target] = []host.Kind{host.Absent, host.File, host.Dir, host.Socket}[r.IntN(4)]
+		} else {
+			rule.Source = path("/home/me", "/data", "/opt")
+			kind := []host.Kind{host.File, host.Dir, host.Dir, host.Socket}[r.IntN(4)]
+			if rule.Access == policy.CopyOnWrite {
+				kind = host.Dir
+			}
+			if old, ok := s.facts.Paths[rule.Source]; ok {
+				if kind = old.Kind; rule.Access == policy.CopyOnWrite && kind != host.Dir {
+					continue
+				}
+			}
+			s.facts.Paths[rule.Source] = host.Path{Kind: kind, Real: rule.Source}
+		}
+		s.policy.Rules = append(s.policy.Rules, rule)
+	}
+	return s
+}
+
+// TestProperties holds checkPlan for plans of random policies, that no rule of
+// the user's is dropped in silence, and that Build is a function.
+func TestProperties(t *testing.T) {
+	rounds, refused := 3000, 0
+	if testing.Short() {
+		rounds = 500
+	}
+	for seed := range uint64(rounds) {
+		s := randomSituation(rand.New(rand.NewPCG(seed, 7)))
+		p, err := s.build()
+		again, err2 := s.build()
+		if !reflect.DeepEqual(p, again) || fmt.Sprint(err) != fmt.Sprint(err2) {
+			t.Fatalf("seed %d: two builds differ: %v, %v\n%s", seed, err, err2, diff(text(p), text(again)))
+		}
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "cannot apply ") {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+			refused++
+			continue
+		}
+		checkPlan(t, s, p)
+		checkRules(t, s, p)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+	if refused == 0 || refused > rounds/2 {
+		t.Errorf("%d of %d policies are refused: the cases have lost their point", refused, rounds)
+	}
+}
+
+// checkRules holds that at the target of each of the user's rules stands what
+// the last rule for it says.
+func checkRules(t *testing.T, s *situation, p Plan) {
+	t.Helper()
+	last := map[string]policy.Rule{}
+	for _, r := range s.policy.Rules {
+		if r.Origin.Flag != "" {
+			last[r.Target] = r
+		}
+	}
+	for target, r := range last {
+		i := slices.IndexFunc(placedSteps(p), func(m placed) bool { return m.place.Path == target })
+		if i < 0 {
+			t.Errorf("nothing stands at the target of %s\n%s", r, text(p))
+			continue
+		}
+		ok := false
+		switch step := p.Steps[placedSteps(p)[i].index].(type) {
+		case Mask:
+			ok = r.Access == policy.Hidden
+		case Overlay:
+			ok = r.Access == policy.CopyOnWrite && step.Lower[0] == r.Source && step.Upper != ""
+		case Bind:
+			ok = step.Source == r.Source && (r.Access == policy.ReadOnly && step.Staged == "" || r.Access == policy.ReadWrite && step.Staged != "")
+		}
+		if !ok {
+			t.Errorf("%s became %s", r, p.Steps[placedSteps(p)[i].index])
+		}
+	}
+}
