@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -114,7 +113,7 @@ func checkDescriptors() error {
 // newRun makes the name of a run.
 func newRun() string {
 	var b [6]byte
-	rand.Read(b[:])
+	unix.Getrandom(b[:], 0)
 	return hex.EncodeToString(b[:])
 }
 

@@ -161,7 +161,7 @@ func Filter(o Options) (seccomp.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return seccomp.Default(seccomp.Options{AllowUserns: o.AllowUserns, Root: o.Root}).Compile(arch)
+	return seccomp.CompileDefault(seccomp.Options{AllowUserns: o.AllowUserns, Root: o.Root}, arch)
 }
 
 // searchPath is where execvp(3) looks, inside.

@@ -30,6 +30,9 @@ func Why(o Options, word string) ([]Answer, error) {
 		return nil, err
 	}
 	v := newView(s, p, f, o)
+	if word == "" {
+		return nil, fmt.Errorf("cannot explain %q: it is empty", word)
+	}
 	path := policy.Absolute(word, s.Policy.Dir, o.Getenv("HOME"))
 	if strings.Contains(word, "/") || word == "~" || word == "." || word == ".." {
 		return []Answer{v.path(word, path)}, nil

@@ -104,9 +104,15 @@ func (v view) bound(a Answer, at stand, rest string, s plan.Bind) (Answer, bool)
 	if s.Staged == plan.LayerName+"/home" {
 		return v.privateHome(a, at, rest)
 	}
-	a.Text = "read-only"
-	if s.Staged != "" {
+	switch v.access(at) {
+	case policy.CopyOnWrite:
+		// A part of an overlay that several rules share.
+		name, below, _ := strings.Cut(s.Staged, "/")
+		return v.copied(a, at, rest, name+"/upper", below+rest)
+	case policy.ReadWrite:
 		a.Text = "writable, writes go to the host"
+	default:
+		a.Text = "read-only"
 	}
 	a.Text += v.because(at) + v.from(at, rest)
 	if !v.onHost(source(at, rest)) {
@@ -144,14 +150,21 @@ func (v view) privateHome(a Answer, at stand, rest string) (Answer, bool) {
 
 // overlaid describes a copy-on-write directory, and /etc.
 func (v view) overlaid(a Answer, at stand, rest string, s plan.Overlay) (Answer, bool) {
-	there := v.onHost(source(at, rest))
 	if s.Upper == "" {
+		there := v.onHost(source(at, rest))
 		a.Text = "read-only" + v.because(at)
 		if !there {
 			a.Text += "; the host has nothing there"
 		}
 		return a, there
 	}
+	return v.copied(a, at, rest, strings.TrimPrefix(s.Upper, plan.Scratch+"/"+plan.LayerName+"/"), rest)
+}
+
+// copied describes a copy-on-write path. upper and rel are where the layer has
+// its own version.
+func (v view) copied(a Answer, at stand, rest, upper, rel string) (Answer, bool) {
+	there := v.onHost(source(at, rest))
 	a.Text = "copy-on-write" + v.because(at) + v.from(at, rest)
 	tree := at.path == v.policy.Tree
 	if tree {
@@ -162,8 +175,7 @@ func (v view) overlaid(a Answer, at stand, rest string, s plan.Overlay) (Answer,
 	if tree && rest != "" {
 		where = " (sbx path)"
 	}
-	has := v.disk.version(strings.TrimPrefix(s.Upper, plan.Scratch+"/"+plan.LayerName+"/"), rest)
-	switch {
+	switch has := v.disk.version(upper, rel); {
 	case has == deleted:
 		a.Text += ", where a build has deleted or replaced it"
 		return a, false
@@ -188,14 +200,8 @@ func (v view) because(at stand) string { return " (" + v.origin(at) + ")" }
 // origin finds where a stand comes from. As in the plan, of two rules for one
 // path the last counts, and rules come after what sbx mounts itself.
 func (v view) origin(at stand) string {
-	for _, r := range slices.Backward(v.policy.Rules) {
-		target := r.Target
-		if real, ok := v.hides[target]; ok && r.Access == policy.Hidden {
-			target = real
-		}
-		if target == at.path && fits(r, at.step) {
-			return r.Origin.String()
-		}
+	if r, ok := v.rule(at); ok {
+		return r.Origin.String()
 	}
 	for _, w := range slices.Backward(v.policy.With) {
 		if w.Target == at.path {
@@ -211,17 +217,40 @@ func (v view) origin(at stand) string {
 	return "built in: system"
 }
 
+// access is what the rule of a bind mount allows; where it is not a rule's, it is
+// read-only.
+func (v view) access(at stand) policy.Access {
+	if r, ok := v.rule(at); ok {
+		return r.Access
+	}
+	return policy.ReadOnly
+}
+
+// rule finds the rule that a stand comes from.
+func (v view) rule(at stand) (policy.Rule, bool) {
+	for _, r := range slices.Backward(v.policy.Rules) {
+		target := r.Target
+		if real, ok := v.hides[target]; ok && r.Access == policy.Hidden {
+			target = real
+		}
+		if target == at.path && fits(r, at.step) {
+			return r, true
+		}
+	}
+	return policy.Rule{}, false
+}
+
 // fits says whether a rule can have made a step.
 func fits(r policy.Rule, s plan.Step) bool {
 	switch s := s.(type) {
 	case plan.Mask:
 		return r.Access == policy.Hidden && !r.Device
 	case plan.Overlay:
-		return r.Access == policy.CopyOnWrite
+		return r.Access == policy.CopyOnWrite && s.Upper != "" || r.Access == policy.ReadOnly && s.Upper == "" && !r.Device
 	case plan.Device:
 		return r.Device
 	case plan.Bind:
-		return r.Access == policy.ReadOnly && s.Staged == "" || r.Access == policy.ReadWrite && s.Staged != ""
+		return r.Access != policy.Hidden && !r.Device && (r.Access == policy.ReadOnly || s.Staged != "")
 	}
 	return false
 }

@@ -64,14 +64,14 @@ func newView(s *Session, p plan.Plan, f host.Facts, o Options) view {
 func stands(p plan.Plan) []stand {
 	var list []stand
 	add := func(path string, s plan.Step) {
-		// Until Proc covers it, Scratch holds what mounts are made of; of
-		// this only the layer over /etc is seen inside, through a mount.
+		// Host goes and Proc covers Scratch before the command runs. Of what
+		// is made there only the layer over /etc is seen through a mount.
 		if below, ok := strings.CutPrefix(path, plan.Scratch+"/etc/"); ok {
 			if _, dir := s.(plan.MkDir); dir {
 				return // merged with the host's
 			}
 			path = "/etc/" + below
-		} else if policy.Below(path, plan.Scratch) {
+		} else if policy.Below(path, plan.Scratch) || policy.Below(path, plan.Host) {
 			return
 		}
 		list = append(list, stand{path, s})

@@ -11,6 +11,8 @@ import (
 )
 
 //go:generate go run mksyscalls.go
+//go:generate go run mkdefault.go
+//go:generate go run mkdefault.go
 
 // Arch is a kind of machine. A machine runs programs of more than one ABI, each
 // with its own numbers for the system calls; a Program handles all of them.

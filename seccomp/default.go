@@ -37,6 +37,18 @@ func Default(o Options) Profile {
 	return Profile{Default: Errno(unix.ENOSYS), Rules: rules}
 }
 
+// CompileDefault is Default(o).Compile(a). The program for the zero Options,
+// which every start needs, was compiled in advance.
+func CompileDefault(o Options, a Arch) (Program, error) {
+	switch {
+	case o == Options{} && a == AMD64:
+		return defaultAMD64, nil
+	case o == Options{} && a == ARM64:
+		return defaultARM64, nil
+	}
+	return Default(o).Compile(a)
+}
+
 // nestedSandboxes stands before the rules that refuse the same calls.
 func nestedSandboxes() Rule {
 	return Rule{Action: Allow, Calls: []string{

@@ -21,7 +21,7 @@ func goEnv(t *testing.T, a account) []string {
 		return strings.TrimSpace(string(out))
 	}
 	bin := filepath.Join(env("GOROOT"), "bin")
-	path := []string{"PATH=" + bin + ":/usr/local/bin:/usr/bin:/bin", "GOFLAGS=", "GOTOOLCHAIN=local"}
+	path := []string{"PATH=" + bin + ":/usr/local/bin:/usr/bin:/bin", "GOFLAGS=-buildvcs=false", "GOTOOLCHAIN=local"}
 	if r := finish(t, a.command(a.Home, path, filepath.Join(bin, "go"), "version")); r.Status != 0 {
 		missing(t, "the Go toolchain in %s is not within every user's reach", bin)
 	}
@@ -63,7 +63,7 @@ func TestBuildGo(t *testing.T) {
 	if r := j.run("--", "go", "test", "./idmap"); !strings.Contains(r.Stdout, "(cached)") {
 		t.Errorf("the second test run is not cached: %v", r)
 	}
-	j.run("--", "go", "build", "-buildvcs=false", "-o", "product", "./cmd/sbx")
+	j.run("--", "go", "build", "-o", "product", "./cmd/sbx")
 	if r := must(t, a.command(a.Home, nil, j.upper("product"), "--version")); !strings.HasPrefix(r.Stdout, "sbx ") {
 		t.Errorf("the product: %v", r)
 	}
@@ -100,10 +100,9 @@ func TestBuildGoBeside(t *testing.T) {
 			t.Errorf("%s: %v", name, r)
 		}
 		// A generator writes beside the tree, too: into the layer.
-		j.run("--with", "../lib", "--", "sh", "-c", `printf 'package lib\n\nfunc More() {}\n' >../lib/more.go && go build ./... ../lib/...`)
+		j.run("--with", "../lib", "--", "sh", "-c", `printf 'package lib\n\nfunc More() {}\n' >../lib/more.go && go build ./... example.org/lib`)
 		if r := finish(t, a.command(j.dir, env, sbxPath, "--", "go", "build", ".")); r.Status == 0 {
 			t.Errorf("%s: it builds without --with: %v", name, r)
 		}
-		j.dir = top
 	}
 }

@@ -30,7 +30,6 @@ func TestBuildNpmBeside(t *testing.T) {
 	}
 	j.run("--with", "../lib", "--", "npm", "ci", "--offline", "--no-audit", "--no-fund")
 	j.run("--with", "../lib", "--", "sh", "-c", "test -e ../lib/touched && test ! -e ../secret")
-	j.dir = top
 }
 
 // TestBuildCargo builds a crate with a path dependency, offline.
@@ -64,7 +63,6 @@ func TestBuildCargo(t *testing.T) {
 	if r := j.run("--with", "../lib", "--", "cargo", "test", "--offline"); !strings.Contains(r.Stdout, "test works ... ok") {
 		t.Errorf("cargo test: %v", tail(r))
 	}
-	j.dir = top
 }
 
 // TestBuildPython makes a virtual environment and runs a test suite in it.

@@ -95,7 +95,8 @@ func tail(r result) result {
 type job struct {
 	account
 	t      *testing.T
-	dir    string
+	dir    string // where commands start
+	host   string // what must not change
 	env    []string
 	before map[string]string
 }
@@ -107,16 +108,16 @@ func newJob(t *testing.T, a account, dir string, env ...string) *job {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := &job{account: a, t: t, dir: dir, env: env, before: before}
+	j := &job{account: a, t: t, dir: dir, host: dir, env: env, before: before}
 	t.Cleanup(j.check)
 	return j
 }
 
-// check is the end of every job: the tree is byte for byte what it was, and
-// nothing is left running or mounted.
+// check is the end of every job: what is on the host is byte for byte what it
+// was.
 func (j *job) check() {
 	j.t.Helper()
-	after, err := snapshot(j.dir)
+	after, err := snapshot(j.host)
 	if err != nil {
 		j.t.Error(err)
 		return

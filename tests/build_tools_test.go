@@ -106,5 +106,4 @@ func TestBuildExtension(t *testing.T) {
 	if r := j.run("--", "ls", "extensions"); strings.Contains(r.Stdout, "Mine/") {
 		t.Errorf("without --with: %v", r)
 	}
-	j.dir = top
 }

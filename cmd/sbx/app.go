@@ -92,21 +92,16 @@ func shell(args []string) string {
 	return strings.Join(words, " ")
 }
 
-// newApp is the table of verbs. status is the exit status of what was done.
-func newApp(r *report, begun *sandbox.Begun, status *int) *cli.App {
+// newApp is the command line of one verb; making the flags of all takes longer
+// than to parse a line. status is the exit status of what was done.
+func newApp(verb string, r *report, begun *sandbox.Begun, status *int) *cli.App {
 	// getcwd(2), not $PWD: the real path.
-	dir, err := unix.Getwd()
+	dir, _ := unix.Getwd()
 	o := &sandbox.Options{Dir: dir, Environ: os.Environ(), Warn: func(line string) { r.line("warning: %s", line) }}
-	// check runs first in every action that needs a working directory.
-	check := func(f func(*cli.Context) error) cli.ActionFunc {
-		return func(c *cli.Context) error {
-			if err != nil && o.Dir == "" {
-				return fmt.Errorf("cannot find the working directory: %w", err)
-			}
-			return f(c)
-		}
-	}
-	app := &cli.App{
+	c := command(verb, o, r, begun, status)
+	c.HideHelp = true
+	c.OnUsageError = func(c *cli.Context, err error, _ bool) error { return flagError(c, err) }
+	return &cli.App{
 		Name:            "sbx",
 		HideHelp:        true,
 		HideHelpCommand: true,
@@ -116,25 +111,33 @@ func newApp(r *report, begun *sandbox.Begun, status *int) *cli.App {
 		// A comma belongs to the value: --env A=1,2.
 		DisableSliceFlagSeparator: true,
 		ExitErrHandler:            func(*cli.Context, error) {},
-		Commands: []*cli.Command{
-			{Name: "run", Flags: runFlags(o), Action: check(func(c *cli.Context) error { return runCommand(c, o, begun, status) })},
-			{Name: "plan", Flags: append(runFlags(o), planFlags()...), Action: check(func(c *cli.Context) error { return printPlan(c, o) })},
-			{Name: "why", Flags: runFlags(o), Action: check(func(c *cli.Context) error { return why(c, o) })},
-			{Name: "path", Flags: placeFlags(o), Action: check(func(c *cli.Context) error { return printPath(c, o) })},
-			{Name: "reset", Flags: append(placeFlags(o), resetFlags()...), Action: check(func(c *cli.Context) error { return reset(c, o, r) })},
-			{Name: "doctor", Flags: doctorFlags(o), Action: check(func(c *cli.Context) error { return doctor(c, o, status) })},
-			{Name: "completion", Flags: placeFlags(o), Action: check(func(c *cli.Context) error { return completion(c, o) })},
-			{Name: "trash", Hidden: true, Flags: placeFlags(o), Action: func(c *cli.Context) error { return emptyTrash(c, o) }},
-			{Name: "help", Action: func(c *cli.Context) error { return printHelp(c.Args().First()) }},
-			{Name: "version", Hidden: true, Action: func(*cli.Context) error { fmt.Println(version()); return nil }},
-		},
+		Commands:                  []*cli.Command{c},
 	}
-	for _, c := range app.Commands {
-		c.HideHelp = true
-		c.OnUsageError = func(c *cli.Context, err error, _ bool) error { return flagError(c, err) }
+}
+
+// command is the table of verbs.
+func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, status *int) *cli.Command {
+	switch verb {
+	case "run":
+		return &cli.Command{Name: verb, Flags: runFlags(o), Action: func(c *cli.Context) error { return runCommand(c, o, begun, status) }}
+	case "plan":
+		return &cli.Command{Name: verb, Flags: append(runFlags(o), planFlags()...), Action: func(c *cli.Context) error { return printPlan(c, o) }}
+	case "why":
+		return &cli.Command{Name: verb, Flags: runFlags(o), Action: func(c *cli.Context) error { return why(c, o) }}
+	case "path":
+		return &cli.Command{Name: verb, Flags: placeFlags(o), Action: func(c *cli.Context) error { return printPath(c, o) }}
+	case "reset":
+		return &cli.Command{Name: verb, Flags: append(placeFlags(o), resetFlags()...), Action: func(c *cli.Context) error { return reset(c, o, r) }}
+	case "doctor":
+		return &cli.Command{Name: verb, Flags: doctorFlags(o), Action: func(c *cli.Context) error { return doctor(c, o, status) }}
+	case "completion":
+		return &cli.Command{Name: verb, Flags: placeFlags(o), Action: func(c *cli.Context) error { return completion(c, o) }}
+	case "trash":
+		return &cli.Command{Name: verb, Flags: placeFlags(o), Action: func(c *cli.Context) error { return emptyTrash(c, o) }}
+	case "version":
+		return &cli.Command{Name: verb, Action: func(*cli.Context) error { fmt.Println(version()); return nil }}
 	}
-	app.OnUsageError = func(c *cli.Context, err error, _ bool) error { return flagError(c, err) }
-	return app
+	return &cli.Command{Name: "help", Action: func(c *cli.Context) error { return printHelp(c.Args().First()) }}
 }
 
 // flagError puts the flag package's words into ours.

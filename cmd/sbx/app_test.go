@@ -146,7 +146,7 @@ func TestVerb(t *testing.T) {
 		{"--version", "version"},
 		{"-- --help", "run -- --help"},
 		{"plan --env", "plan --show-env"},
-		{"trash /state", "trash /state"},
+		{"trash --state /state", "trash --state /state"},
 	} {
 		got, err := verb(strings.Fields("sbx " + tt.line))
 		if want := strings.Fields("sbx " + tt.want); err != nil || !reflect.DeepEqual(got, want) {

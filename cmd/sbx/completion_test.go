@@ -181,12 +181,21 @@ compdef _sbxtool sbxtool
 		}
 		write(t, c.bin+"/"+name, string(text))
 	}
+	args := []string{"-f", c.bin + "/complete.zsh", file}
+	for _, tt := range offers {
+		args = append(args, tt.line)
+	}
+	stdout, stderr, status := finish(t, c.command("zsh", args...))
+	if stderr != "" || status != 0 {
+		t.Fatalf("status %d, %s", status, stderr)
+	}
 	checkOffers(t, func(t *testing.T, line string) string {
-		stdout, stderr, status := finish(t, c.command("zsh", "-f", c.bin+"/complete.zsh", file, line))
-		if stderr != "" || status != 0 {
-			t.Errorf("%q: status %d, %s", line, status, stderr)
+		_, answer, ok := strings.Cut(stdout, "== "+line+"\n")
+		if !ok {
+			t.Errorf("%q: no answer in\n%s", line, stdout)
 		}
-		return stdout
+		answer, _, _ = strings.Cut(answer, "== ")
+		return answer
 	})
 }
 

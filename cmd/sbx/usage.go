@@ -43,8 +43,8 @@ const runUsage = `Flags of run, plan and why (FLAG):
     --hide PATH          Put an empty file or directory in the place of PATH.
     --dev PATH           Show one more device of /dev.
     --with DIR[:DST]     Join DIR to the source tree, in the same layer.
-    --env NAME           Pass the variable NAME of the caller's environment, or all
-                         that match a pattern such as 'MW_*', or set NAME=VALUE.
+    --env NAME           Pass the variable NAME of the caller's environment, or
+                         all that match a pattern as 'MW_*', or set NAME=VALUE.
     --net none|host      The network. Default: none.
     --root               Be uid 0 inside, without a privilege outside.
     --allow-userns       Allow user namespaces inside.
@@ -118,9 +118,9 @@ where nothing is there yet. What a rule shows may hold secrets or sockets: sbx
 warns where it knows that it does.
 `
 
-const layersProse = `Layers. Each source tree has layers, and each layer its own version of the files,
-of the caches and of the home. --layer NAME makes a layer on first use; NAME has
-letters, digits and . _ + - @. One layer serves one run at a time.
+const layersProse = `Layers. Each source tree has layers, and each layer its own version of the
+files, of the caches and of the home. --layer NAME makes a layer on first use;
+NAME has letters, digits and . _ + - @. One layer serves one run at a time.
 `
 
 const networkProse = `Network. With --net none there is nothing but a loopback of the sandbox's own.

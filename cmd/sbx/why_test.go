@@ -102,9 +102,13 @@ func TestWhy(t *testing.T) {
 		t.Errorf("sbx why mytool: status %d, %s", status, stdout)
 	}
 	// c.bin is on $PATH, and no rule shows it.
-	stdout, _, status := c.sbx(t, "why", "sbx")
-	if want := "to show it: sbx --ro " + c.bin + " -- COMMAND\n"; status != 0 || !strings.HasPrefix(stdout, "sbx -> "+c.bin+"/sbx: not in the sandbox") || !strings.HasSuffix(stdout, want) {
-		t.Errorf("sbx why sbx: status %d, %s", status, stdout)
+	write(t, c.bin+"/onlyhere", "#!/bin/sh\n")
+	if err := os.Chmod(c.bin+"/onlyhere", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	stdout, _, status := c.sbx(t, "why", "onlyhere")
+	if want := "to show it: sbx --ro " + c.bin + " -- COMMAND\n"; status != 0 || !strings.HasPrefix(stdout, "onlyhere -> "+c.bin+"/onlyhere: not in the sandbox") || !strings.HasSuffix(stdout, want) {
+		t.Errorf("sbx why onlyhere: status %d, %s", status, stdout)
 	}
 }
 
@@ -118,7 +122,7 @@ func TestWhyRefuses(t *testing.T) {
 		{nil, 2, "no path or name is given"},
 		{[]string{"a", "--ro"}, 2, `cannot explain "--ro": why takes one path or name`},
 		{[]string{"no-such-thing"}, 125, `cannot explain "no-such-thing": there is no such file here`},
-		{[]string{""}, 125, `cannot explain ""`},
+		{[]string{""}, 125, `cannot explain "": it is empty`},
 		{[]string{"a\x1b[1m"}, 125, `a\x1b[1m`},
 	} {
 		stdout, stderr, status := c.sbx(t, append([]string{"why"}, tt.args...)...)

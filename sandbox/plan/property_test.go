@@ -19,22 +19,27 @@ type placed struct {
 	place Place
 }
 
-// placedSteps are the mounts and symlinks from Seal on, without those in /proc.
+// placedSteps are the mounts and symlinks from Seal on that the command sees,
+// without those in /proc.
 func placedSteps(p Plan) []placed {
 	var list []placed
+	add := func(i int, at Place) {
+		// What is not in the host's root, which goes, nor covered by /proc.
+		if !policy.Below(at.Path, Host) && !policy.Below(at.Path, Scratch) {
+			list = append(list, placed{i, at})
+		}
+	}
 	for i, s := range p.Steps[indexOf[Seal](p):] {
 		i += indexOf[Seal](p)
 		switch s := s.(type) {
 		case Bind:
-			list = append(list, placed{i, s.Place})
+			add(i, s.Place)
 		case Overlay:
-			list = append(list, placed{i, s.Place})
+			add(i, s.Place)
 		case Symlink:
-			list = append(list, placed{i, s.Place})
+			add(i, s.Place)
 		case Mask:
-			if !s.Optional {
-				list = append(list, placed{i, s.Place})
-			}
+			add(i, s.Place)
 		}
 	}
 	return list
@@ -54,7 +59,12 @@ func indexOf[T Step](p Plan) int {
 	return found
 }
 
-var layerPath = regexp.MustCompile(`^/proc/layer(/(with|git|cow)/[0-9a-f]{16})?/(upper|work)$`)
+var layerPath = regexp.MustCompile(`^/proc/layer(/\.|/caches|/(with|git|cow)/[0-9a-f]{16})?/(upper|work)$`)
+
+// inLayer is a directory of the layer, relative to it.
+func inLayer(path string) string {
+	return strings.TrimPrefix(strings.Replace(path, "/./", "/", 1), Scratch+"/"+LayerName+"/")
+}
 
 // checkPlan holds what must be true of every plan, whatever the policy.
 func checkPlan(t *testing.T, s *situation, p Plan) {
@@ -101,6 +111,11 @@ func checkPlan(t *testing.T, s *situation, p Plan) {
 			if !policy.Below(step.Place.Path, "/dev") || !policy.Below(step.Source, "/dev") {
 				fail("%s is not in /dev", step)
 			}
+		case Open:
+			staged[step.Name] = true
+			if i < seal {
+				fail("%s before seal, which would close it again", step)
+			}
 		case Bind:
 			if i < seal {
 				fail("%s before seal", step)
@@ -113,6 +128,9 @@ func checkPlan(t *testing.T, s *situation, p Plan) {
 			if i < seal {
 				fail("%s before seal", step)
 			}
+			if step.Place.Path == Host+"/dev" {
+				staged[homeName] = true
+			}
 			if step.Upper == "" && step.Work == "" {
 				break
 			}
@@ -124,15 +142,15 @@ func checkPlan(t *testing.T, s *situation, p Plan) {
 			}
 			uppers[step.Upper] = true
 			for _, d := range []string{step.Upper, step.Work} {
-				if !slices.Contains(p.LayerDirs, strings.TrimPrefix(d, Scratch+"/"+LayerName+"/")) {
+				if !slices.Contains(p.LayerDirs, inLayer(d)) {
 					fail("nobody makes %s", d)
 				}
 			}
-			if !slices.Contains(p.WorkDirs, strings.TrimPrefix(step.Work, Scratch+"/"+LayerName+"/")) {
+			if !slices.Contains(p.WorkDirs, inLayer(step.Work)) {
 				fail("nobody empties %s", step.Work)
 			}
 		case Mask:
-			if !step.Optional && !masks {
+			if !step.Optional && !masks && !policy.Below(step.Place.Path, "/proc") {
 				fail("%s, and nothing has made what it is of", step)
 			}
 		case Writable, ReadOnlyBelow, Sysfs, Devpts, Proc:
@@ -143,7 +161,48 @@ func checkPlan(t *testing.T, s *situation, p Plan) {
 			fail("%s after leave_host", step)
 		}
 	}
+	for i, step := range p.Steps {
+		var at int
+		var want Idmapped
+		switch step := step.(type) {
+		case Stage:
+			at, want = step.Idmapped, Idmapped{step.Source, step.ReadOnly}
+		case Open:
+			at, want = step.Idmapped, Idmapped{step.Source, false}
+		}
+		if at > len(p.Idmapped) || at > 0 && p.Idmapped[at-1] != want {
+			fail("step %d, %s, takes mount %d of %v", i, step, at, p.Idmapped)
+		}
+	}
+	for _, name := range s.facts.EtcSecrets {
+		if !s.hidden(p, name) {
+			fail("/etc/%s is not hidden", name)
+		}
+	}
 	checkPlaces(t, p, made, fail)
+}
+
+// hidden says whether the plan keeps a secret below /etc from the command.
+func (s *situation) hidden(p Plan, name string) bool {
+	top, _, _ := strings.Cut(name, "/")
+	shown := false
+	for _, step := range p.Steps {
+		switch step := step.(type) {
+		case Whiteout:
+			if step.Path == Scratch+"/etc/"+name {
+				return true
+			}
+		case Mask:
+			if step.Place.Path == "/etc/"+name {
+				return true
+			}
+		case Overlay:
+			shown = shown || step.Place.Path == "/etc"
+		case Bind:
+			shown = shown || step.Place.Path == "/etc/"+top
+		}
+	}
+	return !shown
 }
 
 // checkPlaces holds that each mount finds its mount point, that parents come
@@ -207,6 +266,10 @@ func randomSituation(r *rand.Rand) *situation {
 	if r.IntN(6) == 0 {
 		s.policy.Home = ""
 	}
+	if r.IntN(4) == 0 {
+		goldens["caller_root_idmapped"](s)
+	}
+	s.facts.HomeMounts = r.IntN(3) == 0
 	s.policy.Network = policy.Network(r.IntN(2))
 	s.facts.EtcMounts = r.IntN(4) == 0
 	s.facts.Landlock = r.IntN(8)
@@ -293,7 +356,11 @@ func checkRules(t *testing.T, s *situation, p Plan) {
 		case Overlay:
 			ok = r.Access == policy.CopyOnWrite && step.Lower[0] == r.Source && step.Upper != ""
 		case Bind:
-			ok = step.Source == r.Source && (r.Access == policy.ReadOnly && step.Staged == "" || r.Access == policy.ReadWrite && step.Staged != "")
+			readOnly := step.Staged == "" || slices.ContainsFunc(p.Steps, func(s Step) bool {
+				stage, ok := s.(Stage)
+				return ok && stage.Name == step.Staged && stage.ReadOnly && stage.Idmapped > 0
+			})
+			ok = step.Source == r.Source && (r.Access == policy.ReadOnly && readOnly || r.Access == policy.ReadWrite && !readOnly)
 		}
 		if !ok {
 			t.Errorf("%s became %s", r, p.Steps[placedSteps(p)[i].index])

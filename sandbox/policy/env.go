@@ -1,9 +1,9 @@
 package policy
 
 import (
+	"maps"
 	"path"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -99,12 +99,7 @@ func Environment(environ []string, rules []EnvRule, set map[string]string, tree 
 			vars[r.Name] = Var{r.Name, r.Value, true, "--env " + r.Name + "=…"}
 		}
 	}
-	list := make([]Var, 0, len(vars))
-	for _, v := range vars {
-		list = append(list, v)
-	}
-	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
-	return list
+	return slices.SortedFunc(maps.Values(vars), func(a, b Var) int { return strings.Compare(a.Name, b.Name) })
 }
 
 func decide(name, value string, rules []EnvRule, tree string) (pass bool, why string) {
@@ -126,15 +121,26 @@ func decide(name, value string, rules []EnvRule, tree string) (pass bool, why st
 			return false, "it points outside the tree"
 		}
 	}
+	if !allowed(name) {
+		return false, "not on the allow-list"
+	}
+	if credential(value) {
+		return false, "its value looks like a credential"
+	}
+	return true, "allowed"
+}
+
+func allowed(name string) bool {
 	for _, a := range envAllowed {
-		if prefix, ok := strings.CutSuffix(a, "*"); ok && strings.HasPrefix(name, prefix) || a == name {
-			if credential(value) {
-				return false, "its value looks like a credential"
-			}
-			return true, "allowed"
+		// The first byte decides nearly always.
+		if a[0] != name[0] {
+			continue
+		}
+		if a == name || a[len(a)-1] == '*' && strings.HasPrefix(name, a[:len(a)-1]) {
+			return true
 		}
 	}
-	return false, "not on the allow-list"
+	return false
 }
 
 // credential says whether a value holds a user:password@ in a URL or sets a

@@ -133,47 +133,22 @@ func (l Layer) IDs() string {
 	return string(data)
 }
 
-// Prepare makes the layer's directories and the work directories fit for the
-// next mount. The upper must not be mounted.
-//
-// After a mount with the option volatile the kernel refuses the next until its
-// mark is gone; the rest of work it clears itself. Directories are slow to make
-// (on a large ext4 each costs as much as ten mounts), so no more than needed is
-// deleted here, unless a run was killed and anything may lie there.
+// Prepare makes the layer's directories, and empties the work directories where
+// a run was killed: anything may lie there then. After a run that ended in order
+// overlayfs clears them itself.
 func (k *Lock) Prepare(dirs, work []string) error {
 	for _, d := range dirs {
 		if err := k.Layer.directory(filepath.Join(k.Layer.Dir, d)); err != nil {
 			return k.Layer.broken(err)
 		}
 	}
-	for _, d := range work {
-		dir := filepath.Join(k.Layer.Dir, d)
-		if !k.Unclean && dropVolatile(dir) == nil {
-			continue
-		}
-		if err := emptyDir(dir); err != nil {
-			return k.Layer.broken(err)
-		}
-	}
-	return nil
-}
-
-// dropVolatile removes the mark of a volatile mount (fs/overlayfs/super.c,
-// ovl_create_volatile_dirty). The directory work/work has mode 000.
-func dropVolatile(work string) error {
-	inner := work + "/work"
-	err := unix.Chmod(inner, 0o700)
-	if err == unix.ENOENT {
+	if !k.Unclean {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	if err := unix.Unlink(inner + "/incompat/volatile/dirty"); err != nil && err != unix.ENOENT {
-		return err
-	}
-	if err := unix.Rmdir(inner + "/incompat/volatile"); err != nil && err != unix.ENOENT {
-		return err
+	for _, d := range work {
+		if err := emptyDir(filepath.Join(k.Layer.Dir, d)); err != nil {
+			return k.Layer.broken(err)
+		}
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -71,7 +70,7 @@ func (l Layer) trash(path string) (string, error) {
 	}
 	ids := l.IDs()
 	var b [8]byte
-	rand.Read(b[:])
+	unix.Getrandom(b[:], 0)
 	dir := filepath.Join(l.tree.store.Root, "trash", hex.EncodeToString(b[:]))
 	err := os.MkdirAll(dir, 0o700)
 	if err == nil && mapped(ids) {

@@ -71,6 +71,13 @@ _sbx() {
         _sbx_verbs
         return
     fi
+    if (( CURRENT > 2 )) && [[ $words[2] == -- ]]; then
+        # Without a flag before it, _arguments does not end the flags here.
+        shift 2 words
+        (( CURRENT -= 2 ))
+        _normal
+        return
+    fi
     if [[ $words[2] != -* ]]; then
         verb=$words[2]
         shift words

@@ -23,4 +23,5 @@ mark() {
 }
 zle -N mark
 bindkey '^I' mark
+bindkey '^U' kill-buffer
 print MARK-READ''Y

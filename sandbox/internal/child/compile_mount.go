@@ -1,7 +1,6 @@
 package child
 
 import (
-	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -203,6 +202,13 @@ func (c *compiler) overlay(s plan.Overlay) {
 	options := "lowerdir=" + strings.Join(lowers, ":")
 	flags := uintptr(unix.MS_NOSUID | unix.MS_NODEV)
 	if s.Upper != "" {
+		// The mark of the volatile mount before (fs/overlayfs/super.c,
+		// ovl_create_volatile_dirty), because of which the next is refused.
+		// It takes CAP_DAC_OVERRIDE: the directories have mode 000. ENOENT:
+		// there was none.
+		mark := s.Work + "/work/incompat/volatile"
+		c.add(unix.SYS_UNLINKAT, at, g.str(mark+"/dirty"), 0).ok(unix.ENOENT, unix.ENOTDIR)
+		c.add(unix.SYS_UNLINKAT, at, g.str(mark), unix.AT_REMOVEDIR).ok(unix.ENOENT, unix.ENOTDIR)
 		options += ",volatile,upperdir=" + s.Upper + ",workdir=" + s.Work
 	} else {
 		flags |= unix.MS_RDONLY
@@ -329,7 +335,7 @@ func (c *compiler) aside(name string, flags uint64) {
 // asideName is a name that nothing has: the run before may have left one.
 func asideName(name string) string {
 	var b [4]byte
-	rand.Read(b[:])
+	unix.Getrandom(b[:], 0)
 	if len(name) > 200 {
 		name = name[:200]
 	}
