@@ -117,8 +117,9 @@ func newRun() string {
 	return hex.EncodeToString(b[:])
 }
 
-// home finds the caller's $HOME; it need not exist.
-func home(o Options) string {
+// Home is the caller's $HOME, a real path; it need not exist. "" if there is
+// none.
+func (o Options) Home() string {
 	h := o.Getenv("HOME")
 	if !filepath.IsAbs(h) {
 		return ""

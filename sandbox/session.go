@@ -28,7 +28,7 @@ func Open(o Options) (*Session, error) {
 		return nil, err
 	}
 	s := &Session{Run: newRun()}
-	h := home(o)
+	h := o.Home()
 	s.Store, err = state.Find(o.State, dir, o.Getenv)
 	if err != nil {
 		return nil, err

@@ -35,10 +35,13 @@ func aView() view {
 	if err != nil {
 		panic(err)
 	}
+	// Two rules for one path: the last counts.
+	before := lib
+	before.Access, before.Origin.Flag = policy.ReadOnly, "--ro ~/lib:/srv/lib"
 	return view{
 		layer: "default", dir: "/home/me/src", home: "/home/me", sockets: []string{"/tmp/agent"},
 		policy: policy.Policy{Tree: "/home/me/src", Home: "/home/me", Rules: []policy.Rule{
-			rule(policy.ReadOnly, "/usr", "system"), rule(policy.CopyOnWrite, "/home/me/.cargo/registry", "cache"), hide, lib,
+			rule(policy.ReadOnly, "/usr", "system"), rule(policy.CopyOnWrite, "/home/me/.cargo/registry", "cache"), hide, before, lib,
 		}},
 		stands: stands(plan.Plan{Steps: []plan.Step{
 			plan.MkDir{Path: "/tmp"}, plan.Writable{Path: "/tmp"}, plan.MkDir{Path: "/var/lib"}, plan.Writable{Path: "/var"},

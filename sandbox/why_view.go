@@ -188,7 +188,7 @@ func (v view) link(path string) string {
 	if s, ok := at.step.(plan.Symlink); ok && rest == "" {
 		return s.Target
 	}
-	if from := source(at, rest); from != "" && rest != "" {
+	if from := source(at, rest); from != "" {
 		if target, err := v.disk.readlink(from); err == nil {
 			return target
 		}

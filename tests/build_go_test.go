@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// goJob gives an account the Go toolchain and, in its ~/go, the modules that
+// goEnv gives an account the Go toolchain and, in its ~/go, the modules that
 // this module needs, as a machine has them that has built it before.
 func goEnv(t *testing.T, a account) []string {
 	t.Helper()

@@ -12,6 +12,7 @@ import (
 )
 
 // Calls that are refused though the kernel would serve an ordinary user.
+// EDQUOT comes from keys that earlier runs of the same user have left.
 func TestEscapeSyscallOfUsers(t *testing.T) {
 	t.Parallel()
 	needUserNS(t)
@@ -26,9 +27,9 @@ func TestEscapeSyscallOfUsers(t *testing.T) {
 		{"sys io_uring_setup", []string{"done", "EPERM"}, "ENOSYS"}, // EPERM: kernel.io_uring_disabled
 		{"sys perf_event_open", []string{"done", "EACCES"}, "EPERM"},
 		{"sys userfaultfd", []string{"done"}, "EPERM"},
-		{"sys keyctl", []string{"done"}, "ENOSYS"},
-		{"sys add_key", []string{"done"}, "ENOSYS"},
-		{"sys request_key", []string{"ENOKEY"}, "ENOSYS"},
+		{"sys keyctl", []string{"done", "EDQUOT"}, "ENOSYS"},
+		{"sys add_key", []string{"done", "EDQUOT"}, "ENOSYS"},
+		{"sys request_key", []string{"ENOKEY", "EDQUOT"}, "ENOSYS"},
 		{"sys clone_user", []string{"done"}, "EPERM"},
 		{"sys clone_high", []string{"done"}, "EPERM"},
 		{"sys clone3_user", []string{"done"}, "ENOSYS"},

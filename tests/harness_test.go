@@ -132,6 +132,10 @@ func removeAll(dir string) {
 		})
 		time.Sleep(10 * time.Millisecond)
 	}
+	// A layer of --root has files of subordinate ids, which an ordinary user can
+	// delete in a map that has them.
+	exec.Command("unshare", "--user", "--map-auto", "--map-root-user", "rm", "-rf", dir).Run()
+	os.RemoveAll(dir)
 }
 
 // dir is a fresh directory of the account, outside its HOME.

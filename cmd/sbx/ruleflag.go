@@ -21,7 +21,7 @@ func runFlags(o *sandbox.Options) []cli.Flag {
 	}
 	rule := func(name string, access policy.Access, device bool, usage string) cli.Flag {
 		return set(name, usage, func(s string) error {
-			r, err := policy.ParseRule(access, device, s, o.Dir, o.Getenv("HOME"))
+			r, err := policy.ParseRule(access, device, s, o.Dir, o.Home())
 			if err == nil {
 				o.Rules = append(o.Rules, r)
 			}
@@ -36,7 +36,7 @@ func runFlags(o *sandbox.Options) []cli.Flag {
 		rule("hide", policy.Hidden, false, "put an empty file or directory in the place of `PATH`"),
 		rule("dev", policy.ReadOnly, true, "show the device `PATH`"),
 		set("with", "join the directory `DIR[:DST]` to the source tree", func(s string) error {
-			w, err := policy.ParseWith(s, o.Dir, o.Getenv("HOME"))
+			w, err := policy.ParseWith(s, o.Dir, o.Home())
 			if err == nil {
 				o.With = append(o.With, w)
 			}
@@ -76,7 +76,7 @@ func placeFlags(o *sandbox.Options) []cli.Flag {
 	}
 	return []cli.Flag{
 		set("C", "run in `DIR`", func(s string) error {
-			if err := unix.Chdir(policy.Absolute(s, o.Dir, o.Getenv("HOME"))); err != nil {
+			if err := unix.Chdir(policy.Absolute(s, o.Dir, o.Home())); err != nil {
 				return &dirError{s, err}
 			}
 			dir, err := unix.Getwd()
@@ -84,11 +84,11 @@ func placeFlags(o *sandbox.Options) []cli.Flag {
 			return err
 		}),
 		set("source", "the source tree is `DIR`", func(s string) error {
-			o.Source = policy.Absolute(s, o.Dir, o.Getenv("HOME"))
+			o.Source = policy.Absolute(s, o.Dir, o.Home())
 			return nil
 		}),
 		set("state", "keep layers in `DIR`", func(s string) error {
-			o.State = policy.Absolute(s, o.Dir, o.Getenv("HOME"))
+			o.State = policy.Absolute(s, o.Dir, o.Home())
 			return nil
 		}),
 		set("layer", "use the layer `NAME`", func(s string) error {

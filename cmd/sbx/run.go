@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,6 +16,9 @@ func runCommand(c *cli.Context, o *sandbox.Options, begun *sandbox.Begun, status
 	o.Args = c.Args().Slice()
 	if len(o.Args) == 0 {
 		return usagef("sbx -- make", "cannot run: no command is given")
+	}
+	if v := o.Args[0]; os.Args[1] != "run" && !slices.Contains(os.Args, "--") && slices.Contains(verbs, v) {
+		return usagef("sbx "+v+" [FLAG…]   (or, to run the program: sbx … -- "+v+")", "cannot tell whether %q is a verb or the command: verbs come first, and a command follows --", v)
 	}
 	if o.Throwaway && o.Layer != "" {
 		return usagef("sbx --rm -- "+shell(o.Args), "cannot use --rm together with --layer: a throw-away layer has no name")

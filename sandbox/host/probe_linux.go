@@ -164,6 +164,9 @@ func (f *Facts) paths(p policy.Policy, mounts []Mount) error {
 			continue
 		}
 		if r.Access == policy.Hidden {
+			if r.Optional && kindAt(r.Target) == Absent {
+				continue
+			}
 			real := realTarget(r.Target)
 			if real != r.Target {
 				f.Hides[r.Target] = real
@@ -219,25 +222,58 @@ func (f *Facts) paths(p policy.Policy, mounts []Mount) error {
 }
 
 // absentBelow answers for the many optional rules below $HOME, most of which
-// name nothing that exists: one look at a directory in $HOME does for all that
-// would lie in it.
+// name nothing that exists: each directory on the way is read once, instead of
+// a look at each path.
 func absentBelow(home string) func(path string) bool {
-	exists := map[string]bool{}
+	read := map[string]map[string]bool{}
+	names := func(dir string) map[string]bool {
+		n, known := read[dir]
+		if !known {
+			n = entries(dir)
+			read[dir] = n
+		}
+		return n
+	}
 	return func(path string) bool {
 		if home == "" || !policy.Below(path, home) {
 			return false
 		}
-		first, _, deeper := strings.Cut(path[len(home)+1:], "/")
-		if !deeper {
-			return false
+		dir := home
+		for name := range strings.SplitSeq(path[len(home)+1:], "/") {
+			if n := names(dir); n == nil {
+				return false // too large to read, or not readable
+			} else if !n[name] {
+				return true
+			}
+			dir += "/" + name
 		}
-		there, known := exists[first]
-		if !known {
-			there = kindAt(home+"/"+first) != Absent
-			exists[first] = there
-		}
-		return !there
+		return false
 	}
+}
+
+// entries are the names in a directory; nil where it cannot be read, or has so
+// many that looking at each path is quicker.
+func entries(dir string) map[string]bool {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 16<<10)
+	n, err := unix.ReadDirent(fd, buf)
+	if err != nil {
+		return nil
+	}
+	var list []string
+	_, _, list = unix.ParseDirent(buf[:n], -1, list)
+	if n, err = unix.ReadDirent(fd, buf); err != nil || n > 0 {
+		return nil
+	}
+	set := make(map[string]bool, len(list))
+	for _, name := range list {
+		set[name] = true
+	}
+	return set
 }
 
 // overlayable says whether a directory can be a lower layer: overlayfs gives

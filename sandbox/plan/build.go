@@ -36,7 +36,7 @@ func Build(p policy.Policy, f host.Facts, l Layer, filter seccomp.Program, c Exe
 		b.idmap(mounts)
 	}
 	b.plan.Watch = []string{"/tmp"}
-	b.first(f.UIDs, f.GIDs, p.Root && !f.UIDs.Single(), f.Idmapped, f.Landlock)
+	b.first(f.UIDs, f.GIDs, p.Root && !f.UIDs.Single(), f.Idmapped, b.plan.Namespaces.Net, f.Landlock)
 	b.devices()
 	b.stage(mounts)
 	b.add(Seal{}, b.open())
@@ -76,7 +76,7 @@ func (b *builder) mkdir(path string, mode uint32) {
 // first does what is the same in every run: ids, what can be restricted at
 // once, the root and its usual directories. It must not depend on the policy,
 // apart from who is root.
-func (b *builder) first(uids, gids idmap.Map, root, idmapped bool, landlock int) {
+func (b *builder) first(uids, gids idmap.Map, root, idmapped, net bool, landlock int) {
 	b.add(MapIDs{UIDs: uids, GIDs: gids})
 	var keep []int
 	if root || idmapped {
@@ -102,6 +102,9 @@ func (b *builder) first(uids, gids idmap.Map, root, idmapped bool, landlock int)
 	b.mkdir("/dev/pts", 0o755)
 	b.add(Devpts{})
 	b.furnish()
+	if net {
+		b.add(Sysfs{}, Loopback{})
+	}
 }
 
 // deviceNodes are the devices that every sandbox has.
@@ -241,9 +244,6 @@ var (
 // only while the host's is in sight (fs/namespace.c:mount_too_revealing), so it
 // comes before LeaveHost; and it comes last, because it covers Scratch.
 func (b *builder) kernel() {
-	if b.plan.Namespaces.Net {
-		b.add(Sysfs{}, Loopback{})
-	}
 	b.add(Proc{})
 	readOnly, masked := procReadOnly, procMasked
 	if b.facts.UID == 0 {

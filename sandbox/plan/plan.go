@@ -117,7 +117,7 @@ func capabilityNames(list []int) string {
 // its policy: they can be done before the policy is known.
 func First(uid, gid uint32, landlock int) []Step {
 	b := &builder{made: map[string]bool{}}
-	b.first(idmap.Identity(uid), idmap.Identity(gid), false, false, landlock)
+	b.first(idmap.Identity(uid), idmap.Identity(gid), false, false, true, landlock)
 	return b.plan.Steps
 }
 

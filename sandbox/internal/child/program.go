@@ -107,11 +107,23 @@ func newMemory() (*memory, error) {
 	return &memory{all: b, rest: b}, nil
 }
 
+// stack cuts the child's stack and gives its upper end, with room for an
+// argument. The child needs less than the 800 bytes that nosplit functions may.
+func (m *memory) stack() uintptr {
+	b := m.cut(32 << 10)
+	return address(b) + uintptr(len(b)) - 64
+}
+
+// heapAddress is the begin of the arena in which the heap lies.
+func heapAddress() uintptr {
+	return uintptr(unsafe.Pointer(new([64]byte))) &^ (heapArena - 1)
+}
+
 func (m *memory) free() { unix.Munmap(m.all) }
 
 // cut returns n zero bytes, aligned, or nil if the memory is used up.
 func (m *memory) cut(n int) []byte {
-	n = (n + 7) &^ 7
+	n = (n + 15) &^ 15
 	if n > len(m.rest) {
 		return nil
 	}

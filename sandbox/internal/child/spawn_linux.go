@@ -32,8 +32,23 @@ func runtimeAfterFork()
 //go:noescape
 func rawVfork(flags uintptr) (pid, errno uintptr)
 
+// rawClone is clone(2) with a stack of the child's own, on which the child calls
+// childMain.
+//
+//go:noescape
+func rawClone(flags, stack uintptr, t *table) (pid, errno uintptr)
+
+//go:norace
+//go:nosplit
+func childMain(t *table) { t.child() }
+
 // clone starts the child. In the parent it returns the child's pid; in the
 // child it does not return.
+//
+// The child has no use for the Go heap: table and stack lie in the shared
+// memory. So the heap is not copied. It saves the copy, but above all the faults
+// by which the parent would get its own pages back one by one, each with an
+// interrupt to the processors on which other threads of it run.
 //
 // runtimeBeforeFork blocks all signals of the thread, and they stay blocked in
 // the child: a handler of the Go runtime would not survive there.
@@ -41,18 +56,19 @@ func rawVfork(flags uintptr) (pid, errno uintptr)
 //go:noinline
 //go:norace
 //go:nosplit
-func (t *table) clone(flags uintptr) (pid uintptr, errno syscall.Errno) {
+func (t *table) clone(flags, stack, heap uintptr) (pid, errno uintptr) {
 	runtimeBeforeFork()
-	// The arguments after flags are 0 and so in the same order on all
-	// architectures: no new stack, no tids, no TLS.
-	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE, flags, 0, 0, 0, 0, 0)
-	if errno != 0 || pid != 0 {
-		runtimeAfterFork()
-		return pid, errno
-	}
-	t.child()
-	return 0, 0
+	syscall.RawSyscall6(unix.SYS_MADVISE, heap, heapArena, unix.MADV_DONTFORK, 0, 0, 0)
+	pid, errno = rawClone(flags, stack, t)
+	syscall.RawSyscall6(unix.SYS_MADVISE, heap, heapArena, unix.MADV_DOFORK, 0, 0, 0)
+	runtimeAfterFork()
+	return pid, errno
 }
+
+// heapArena is the size and alignment of the runtime's first heap arena
+// (runtime/malloc.go). It need not be right: what is copied needlessly does no
+// harm, and nothing else lies in a heap arena.
+const heapArena = 64 << 20
 
 // child is pid 1 of the sandbox.
 //

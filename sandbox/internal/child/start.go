@@ -97,14 +97,14 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	}
 	runtime.LockOSThread()
 	syscall.ForkLock.Lock()
-	pid, errno := t.clone(flags)
+	pid, errno := t.clone(flags, m.stack(), heapAddress())
 	syscall.ForkLock.Unlock()
 	if errno != 0 {
 		runtime.UnlockOSThread()
 		unix.Close(status[0])
 		unix.Close(proceed[1])
 		m.free()
-		return nil, &CloneError{Errno: errno}
+		return nil, &CloneError{Errno: syscall.Errno(errno)}
 	}
 	return &Process{PID: int(pid), status: status[0], proceed: proceed[1], memory: m, table: t, launched: first, namespaces: n, begin: begin, given: given}, nil
 }

@@ -1,0 +1,52 @@
+#include "textflag.h"
+
+// func rawClone(flags, stack uintptr, t *table) (pid, errno uintptr)
+TEXT ·rawClone(SB),NOSPLIT|NOFRAME,$0-40
+	MOVQ	flags+0(FP), DI
+	MOVQ	stack+8(FP), SI
+	MOVQ	t+16(FP), R12
+	MOVQ	$0, DX
+	MOVQ	$0, R10
+	MOVQ	$0, R8
+	MOVQ	$56, AX	// SYS_clone
+	SYSCALL
+	CMPQ	AX, $0xfffffffffffff001
+	JLS	ok
+	MOVQ	$-1, pid+24(FP)
+	NEGQ	AX
+	MOVQ	AX, errno+32(FP)
+	RET
+ok:
+	TESTQ	AX, AX
+	JEQ	child
+	MOVQ	AX, pid+24(FP)
+	MOVQ	$0, errno+32(FP)
+	RET
+child:
+	// On the new stack.
+	MOVQ	R12, 0(SP)
+	CALL	·childMain(SB)
+	INT	$3
+
+// func rawVfork(flags uintptr) (pid, errno uintptr)
+TEXT ·rawVfork(SB),NOSPLIT|NOFRAME,$0-24
+	MOVQ	flags+0(FP), DI
+	MOVQ	$0, SI
+	MOVQ	$0, DX
+	MOVQ	$0, R10
+	MOVQ	$0, R8
+	MOVQ	$0, R9
+	MOVQ	$56, AX	// SYS_clone
+	POPQ	R12	// the child will overwrite the return address
+	SYSCALL
+	PUSHQ	R12
+	CMPQ	AX, $0xfffffffffffff001
+	JLS	ok
+	MOVQ	$-1, pid+8(FP)
+	NEGQ	AX
+	MOVQ	AX, errno+16(FP)
+	RET
+ok:
+	MOVQ	AX, pid+8(FP)
+	MOVQ	$0, errno+16(FP)
+	RET
