@@ -135,9 +135,9 @@ func (b *builder) etc() {
 			b.add(Symlink{Place: at, Target: e.Link})
 		case e.Kind == host.Dir:
 			b.mkdir(at.Path, 0o755)
-			b.add(Bind{Source: at.Path, Place: at})
+			b.add(Bind{Source: at.Path, System: true, ReadOnly: true, Place: at})
 		case e.Kind == host.File:
-			b.add(WriteFile{Path: at.Path, Mode: 0o644}, Bind{Source: at.Path, Place: at})
+			b.add(WriteFile{Path: at.Path, Mode: 0o644}, Bind{Source: at.Path, System: true, ReadOnly: true, Place: at})
 		}
 	}
 	// Secrets below a directory that is bound are hidden there.

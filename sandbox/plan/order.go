@@ -79,6 +79,9 @@ func (b *builder) mounts() ([]mount, error) {
 		if r.Device {
 			continue
 		}
+		if b.inCache(r) {
+			continue
+		}
 		m, ok := b.fromHome(r)
 		if !ok {
 			m, ok = b.rule(r, &staged)
@@ -107,6 +110,9 @@ func (b *builder) overlay(source, target, dir, why string) mount {
 // host's root.
 const homeName = "caches"
 
+// HomeMount is that place.
+const HomeMount = Host + "/dev"
+
 // fromHome takes a built-in rule for something in $HOME. All of them together
 // are one overlay of $HOME, of which only these places are bound, caches
 // writable and toolchains not: an overlay of its own for each would cost as much
@@ -114,7 +120,7 @@ const homeName = "caches"
 func (b *builder) fromHome(r policy.Rule) (m mount, ok bool) {
 	home := b.policy.Home
 	path := b.facts.Paths[r.Source]
-	if r.Origin.Builtin == "" || path.Kind != host.Dir && path.Kind != host.File || b.facts.HomeMounts ||
+	if home == "" || r.Origin.Builtin == "" || r.Literal || path.Kind != host.Dir && path.Kind != host.File || b.facts.HomeMounts ||
 		path.Real != r.Source || r.Target != r.Source || !policy.Below(r.Source, home) {
 		return mount{}, false
 	}
@@ -130,10 +136,24 @@ func (b *builder) fromHome(r policy.Rule) (m mount, ok bool) {
 		return mount{}, false
 	}
 	if b.home == nil {
-		all := b.overlay(home, Host+"/dev", homeName, "the home directory")
+		all := b.overlay(home, HomeMount, homeName, "the home directory")
 		b.home = &all
 	}
 	return m, true
+}
+
+// inCache says whether a built-in rule lies below a cache, which shows it
+// anyway: a build may have put anything in its place there.
+func (b *builder) inCache(r policy.Rule) bool {
+	if r.Origin.Builtin == "" {
+		return false
+	}
+	for _, c := range b.policy.Rules {
+		if c.Origin.Builtin == "cache" && policy.Below(r.Target, c.Target) && b.facts.Paths[c.Source].Kind == host.Dir {
+			return true
+		}
+	}
+	return false
 }
 
 // rule turns a rule into what stands at its target; ok is false where there is
@@ -252,14 +272,8 @@ func (b *builder) place(mounts []mount) error {
 func (b *builder) mount(m mount, at Place) {
 	switch m.kind {
 	case bindMount:
-		b.add(Bind{Source: m.source, Staged: m.staged, System: m.system, Place: at})
-		if m.readOnly && !m.toStage() {
-			b.add(ReadOnly{Path: m.path})
-		}
+		b.add(Bind{Source: m.source, Staged: m.staged, System: m.system, ReadOnly: m.readOnly || m.staged == "", Place: at})
 	case overlayMount:
-		if b.home != nil && m.path == b.home.path {
-			b.add(Symlink{Place: Place{Path: Scratch + "/" + homeName}, Target: m.path})
-		}
 		if m.layer == "" {
 			b.mkdir(Scratch+"/empty", 0o755)
 			b.add(Overlay{Lower: []string{Scratch + "/empty", m.source}, Place: at})

@@ -96,7 +96,9 @@ type (
 		// System says that nobody but root can change a name on the way to
 		// Source.
 		System bool
-		Place  Place
+		// ReadOnly says that writes fail; of what is staged it must be said.
+		ReadOnly bool
+		Place    Place
 	}
 	// Writable keeps a directory of the root's tmpfs writable when the root
 	// becomes read-only, by a mount of its own.
@@ -264,10 +266,10 @@ func (s WriteFile) String() string {
 }
 func (s Whiteout) String() string { return line("whiteout", show(s.Path)) }
 func (s Bind) String() string {
-	if s.Staged != "" {
-		return line("bind", how(s.Source, s.Place), "rw")
+	if s.ReadOnly {
+		return line("bind", how(s.Source, s.Place), "ro")
 	}
-	return line("bind", how(s.Source, s.Place), "ro")
+	return line("bind", how(s.Source, s.Place), "rw")
 }
 func (s Writable) String() string { return line("writable", show(s.Path)) }
 func (s ReadOnly) String() string { return line("read_only", show(s.Path)) }

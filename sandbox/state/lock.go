@@ -102,9 +102,12 @@ func beforeBoot(stamp string) bool {
 }
 
 // Unlock gives the layer back. The sandbox's pid 1 has been waited for: the
-// kernel ends its mounts before that.
+// kernel ends its mounts before that. The mark of a run that was killed stays if
+// nobody has seen to it.
 func (k *Lock) Unlock() {
-	unix.Ftruncate(k.fd, 0)
+	if !k.Unclean {
+		unix.Ftruncate(k.fd, 0)
+	}
 	unix.Close(k.fd)
 }
 
@@ -150,6 +153,7 @@ func (k *Lock) Prepare(dirs, work []string) error {
 			return k.Layer.broken(err)
 		}
 	}
+	k.Unclean = false
 	return nil
 }
 

@@ -100,6 +100,10 @@ func (r *removal) remove(fd int, name string, depth int) {
 	}
 	if depth >= maxDepth {
 		r.moved++
+		// A directory that moves must be writable itself: its .. changes.
+		if child, err := openDir(fd, name); err == nil {
+			unix.Close(child)
+		}
 		if err := unix.Renameat(fd, name, r.top, "moved-"+strconv.Itoa(r.moved)+"-"+strconv.Itoa(os.Getpid())); err != nil {
 			r.fail(err)
 		}

@@ -48,6 +48,10 @@ func (l Layer) Reset(w Wipe) (trashed []string, err error) {
 	if w.Home {
 		names = append(names, "home")
 	}
+	if w.Files {
+		// A mount that may still live goes with what is renamed away.
+		k.Unclean = false
+	}
 	for _, name := range names {
 		dir, err := l.trash(filepath.Join(l.Dir, name))
 		if errors.Is(err, fs.ErrNotExist) {

@@ -40,13 +40,19 @@ func Find(flag, dir string, getenv func(string) string) (Store, error) {
 	if !filepath.IsAbs(root) {
 		root = filepath.Join(dir, root)
 	}
-	root = filepath.Clean(root)
-	if real, err := filepath.EvalSymlinks(root); err == nil {
-		root = real
-	} else if real, err := filepath.EvalSymlinks(filepath.Dir(root)); err == nil {
-		root = filepath.Join(real, filepath.Base(root))
+	return Store{Root: resolve(filepath.Clean(root))}, nil
+}
+
+// resolve makes a path real, of which the last names may not exist yet.
+func resolve(path string) string {
+	for d, rest := path, ""; ; d, rest = filepath.Dir(d), filepath.Join(filepath.Base(d), rest) {
+		if real, err := filepath.EvalSymlinks(d); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if d == "/" {
+			return path
+		}
 	}
-	return Store{Root: root}, nil
 }
 
 // Error is a failure of the state directory.

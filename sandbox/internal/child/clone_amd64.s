@@ -23,7 +23,14 @@ ok:
 	MOVQ	$0, errno+32(FP)
 	RET
 child:
-	// On the new stack.
+	// On the new stack. Go's way from assembly loads the current g, which the
+	// child has no use for, from thread-local storage; that of any but the
+	// first thread lies in the heap, which the child does not have. So it
+	// gets one above its stack: arch_prctl(ARCH_SET_FS).
+	MOVQ	$0x1002, DI
+	LEAQ	40(SP), SI
+	MOVQ	$158, AX
+	SYSCALL
 	MOVQ	R12, 0(SP)
 	CALL	·childMain(SB)
 	INT	$3

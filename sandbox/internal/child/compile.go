@@ -119,6 +119,9 @@ func (c *compiler) command(t *table, e plan.Exec) {
 // candidates are the files that the command may be.
 func candidates(e plan.Exec) []string {
 	name := e.Args[0]
+	if name == "" {
+		return nil // ENOENT, not each directory of Path
+	}
 	if strings.Contains(name, "/") {
 		return []string{name}
 	}

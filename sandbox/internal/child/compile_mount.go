@@ -70,8 +70,11 @@ func (c *compiler) stage(s plan.Stage) {
 // source leaves in slotTree a detached copy of the mounts at a host path. The
 // path was resolved before the clone, so a symlink on it now has been put there
 // since, by a build that can write to a directory of the host's (--rw).
-func (c *compiler) source(path string) {
-	c.open(nil, onHost(path)[1:], 0, slotFile)
+func (c *compiler) source(path string) { c.sourceAt(onHost(path)[1:]) }
+
+// sourceAt is source for a path below the root that is being assembled.
+func (c *compiler) sourceAt(path string) {
+	c.open(nil, path, 0, slotFile)
 	c.add(unix.SYS_OPEN_TREE, 0, c.m.str(""), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE|unix.AT_EMPTY_PATH).with(0, slotFile).to(slotTree)
 	c.add(unix.SYS_CLOSE).with(0, slotFile)
 }
@@ -124,13 +127,21 @@ func (c *compiler) writeAll(data string) {
 }
 
 func (c *compiler) bind(s plan.Bind) {
-	switch {
-	case s.Staged != "":
-		c.attach(plan.Scratch+"/"+s.Staged, s.Place)
+	switch name, below, _ := strings.Cut(s.Staged, "/"); {
 	case s.System:
 		c.attach(onHost(s.Source), s.Place)
-	default:
+	case s.Staged == "":
 		c.source(s.Source)
+		c.place(s.Place)
+	case below == "" || name == plan.LayerName:
+		c.attach(plan.Scratch+"/"+s.Staged, s.Place)
+	default:
+		// Part of an overlay, whose upper is the build's.
+		c.sourceAt(plan.HomeMount[1:] + "/" + below)
+		if s.ReadOnly {
+			attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+			c.add(unix.SYS_MOUNT_SETATTR, 0, c.m.str(""), unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, put(c.m, attr), unsafe.Sizeof(attr)).with(0, slotTree)
+		}
 		c.place(s.Place)
 	}
 }
@@ -185,7 +196,7 @@ func (c *compiler) overlay(s plan.Overlay) {
 		switch {
 		case s.Staged != "":
 			l = plan.Scratch + "/" + s.Staged
-		case onHost(l) != l && !strings.HasPrefix(l, "/etc") && l != "/opt":
+		case onHost(l) != l && l != "/etc" && l != "/opt":
 			c.open(nil, onHost(l)[1:], unix.O_DIRECTORY, slotFile)
 			fd := uintptr(lowerFD + c.scratch)
 			if c.scratch++; fd >= 200 {

@@ -68,26 +68,32 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	if err != nil {
 		return nil, fmt.Errorf("cannot allocate memory for the sandbox: %w", err)
 	}
+	p := &Process{memory: m, launched: first, namespaces: n, given: given, status: -1, proceed: -1}
 	status, err := pipe()
 	if err != nil {
+		p.release()
 		return nil, err
 	}
 	defer unix.Close(status[1])
+	p.status = status[0]
 	proceed, err := pipe()
 	if err != nil {
-		unix.Close(status[0])
+		p.release()
 		return nil, err
 	}
 	defer unix.Close(proceed[0])
+	p.proceed = proceed[1]
 
 	t := &list[table](m, 1)[0]
 	t.signals = ^uint64(0)
+	p.table = t
 	c := &compiler{m: m, ops: make([]op, 0, 300)}
 	c.begin(status[1], proceed[0], given)
-	begin := len(c.ops)
+	p.begin = len(c.ops)
 	c.steps(first)
 	t.first = c.take()
 	if c.err != nil {
+		p.release()
 		return nil, c.err
 	}
 	flags := uintptr(unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC |
@@ -101,12 +107,21 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	syscall.ForkLock.Unlock()
 	if errno != 0 {
 		runtime.UnlockOSThread()
-		unix.Close(status[0])
-		unix.Close(proceed[1])
-		m.free()
+		p.release()
 		return nil, &CloneError{Errno: syscall.Errno(errno)}
 	}
-	return &Process{PID: int(pid), status: status[0], proceed: proceed[1], memory: m, table: t, launched: first, namespaces: n, begin: begin, given: given}, nil
+	p.PID = int(pid)
+	return p, nil
+}
+
+// release gives back what Launch has taken.
+func (p *Process) release() {
+	for _, fd := range []int{p.status, p.proceed} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+	p.memory.free()
 }
 
 // Fits says whether the plan begins as the child has begun. If it does not, the
@@ -199,8 +214,6 @@ func (p *Process) Wait(ended func()) (Ending, error) {
 	var r record
 	buf := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
 	n, err := readFull(p.status, buf)
-	unix.Close(p.status)
-	unix.Close(p.proceed)
 	if ended != nil {
 		ended()
 	}
@@ -213,6 +226,7 @@ func (p *Process) Wait(ended func()) (Ending, error) {
 		}
 	}
 	runtime.UnlockOSThread()
+	defer p.release()
 	switch {
 	case err != nil && err != io.EOF:
 		return end, fmt.Errorf("cannot read the sandbox's status: %w", err)
