@@ -15,7 +15,7 @@ import (
 // TestFirst: what is begun before the policy is known is how every plan of an
 // ordinary run begins, else each would be begun twice.
 func TestFirst(t *testing.T) {
-	extraordinary := map[string]bool{"root_ranges": true, "root_single": true, "caller_root": true, "caller_root_idmapped": true, "limits": true}
+	extraordinary := map[string]bool{"net_host": true, "root_ranges": true, "root_single": true, "caller_root": true, "caller_root_idmapped": true, "limits": true}
 	for name, change := range goldens {
 		s := desk()
 		change(s)

@@ -193,9 +193,6 @@ func (b *builder) rule(r policy.Rule, staged *int) (m mount, ok bool) {
 		return mount{}, false
 	case path.Kind == host.Symlink:
 		m.kind, m.target = symlink, path.Link
-	case r.Source == "/opt" && m.system && m.dir && len(path.Below) == 0:
-		// Add-on packages keep sockets there; an overlay closes them.
-		m.kind, m.layer = overlayMount, ""
 	}
 	return m, true
 }
@@ -274,11 +271,6 @@ func (b *builder) mount(m mount, at Place) {
 	case bindMount:
 		b.add(Bind{Source: m.source, Staged: m.staged, System: m.system, ReadOnly: m.readOnly || m.staged == "", Place: at})
 	case overlayMount:
-		if m.layer == "" {
-			b.mkdir(Scratch+"/empty", 0o755)
-			b.add(Overlay{Lower: []string{Scratch + "/empty", m.source}, Place: at})
-			return
-		}
 		dir := join(Scratch+"/"+LayerName, m.layer)
 		b.add(Overlay{Lower: []string{m.source}, Staged: m.staged, Upper: dir + "/upper", Work: dir + "/work", Place: at})
 	case maskMount:

@@ -25,7 +25,7 @@ func System() []Rule {
 	}
 	// A read-only bind does not close a socket: connect(2) needs no write to
 	// the mount. These are the daemons' sockets below the directories above.
-	for _, p := range []string{"/nix/var/nix/daemon-socket", "/nix/var/nix/gc-socket", "/snap/core/current/run"} {
+	for _, p := range []string{"/nix/var/nix/daemon-socket", "/nix/var/nix/gc-socket", "/snap/core/current/run", "/opt/lampp/var/mysql", "/opt/containerd"} {
 		rules = append(rules, Rule{Access: Hidden, Source: p, Target: p, Dir: true, Optional: true, Origin: Origin{Builtin: "system"}})
 	}
 	return rules

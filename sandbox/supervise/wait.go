@@ -60,6 +60,8 @@ func Wait(p *child.Process) (child.Ending, error) {
 		close(done)
 		over.Unlock()
 	})
-	signal.Stop(signals)
+	// It hands the runtime's thread to and fro for every signal; at the side,
+	// because the caller mostly exits now.
+	go signal.Stop(signals)
 	return end, err
 }

@@ -196,7 +196,7 @@ func (c *compiler) overlay(s plan.Overlay) {
 		switch {
 		case s.Staged != "":
 			l = plan.Scratch + "/" + s.Staged
-		case onHost(l) != l && l != "/etc" && l != "/opt":
+		case onHost(l) != l && (s.Upper != "" || l != "/etc"):
 			c.open(nil, onHost(l)[1:], unix.O_DIRECTORY, slotFile)
 			fd := uintptr(lowerFD + c.scratch)
 			if c.scratch++; fd >= 200 {
