@@ -43,9 +43,6 @@ const (
 	symlink
 )
 
-// ours says that sbx made every name on the mount, in this run.
-func (m mount) ours() bool { return m.kind == writableMount || m.kind == etcMount }
-
 // toStage says that Stage makes what staged names, not another step.
 func (m mount) toStage() bool {
 	return !strings.HasPrefix(m.staged, LayerName+"/") && !strings.HasPrefix(m.staged, homeName+"/")

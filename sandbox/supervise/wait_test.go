@@ -267,7 +267,7 @@ func TestKilled(t *testing.T) {
 // TestManySignals: a storm of signals at the end of the command hits nothing
 // else: the pid is not used once it may be another's.
 func TestManySignals(t *testing.T) {
-	for range 10 {
+	for range 3 {
 		h := start(t, `trap : 1 2 10; echo ready; sleep 0.4; exit 4`)
 		stop := time.Now().Add(600 * time.Millisecond)
 		for time.Now().Before(stop) {
@@ -276,7 +276,7 @@ func TestManySignals(t *testing.T) {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		if s := h.status(t); s != 4 && s != 128+int(unix.SIGUSR1) && s != -1 {
+		if s := h.status(t); s != 4 && s != -1 { // -1: sbx itself, after the end
 			t.Errorf("the status is %d", s)
 		}
 		if testing.Short() {

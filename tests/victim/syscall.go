@@ -26,8 +26,6 @@ func call(nr uintptr, args ...uintptr) error {
 	return nil
 }
 
-const at = ^uintptr(99) // AT_FDCWD
-
 // calls are system calls with arguments that work, or, where working would
 // harm the machine, with ones that the kernel refuses with something else than
 // EPERM and ENOSYS.

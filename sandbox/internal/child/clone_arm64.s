@@ -1,10 +1,11 @@
 #include "textflag.h"
 
-// func rawClone(flags, stack uintptr, t *table) (pid, errno uintptr)
-TEXT ·rawClone(SB),NOSPLIT|NOFRAME,$0-40
+// func rawClone(flags, stack, entry uintptr, t *table) (pid, errno uintptr)
+TEXT ·rawClone(SB),NOSPLIT|NOFRAME,$0-48
 	MOVD	flags+0(FP), R0
 	MOVD	stack+8(FP), R1
-	MOVD	t+16(FP), R12
+	MOVD	entry+16(FP), R13
+	MOVD	t+24(FP), R12
 	MOVD	$0, R2
 	MOVD	$0, R3
 	MOVD	$0, R4
@@ -13,19 +14,19 @@ TEXT ·rawClone(SB),NOSPLIT|NOFRAME,$0-40
 	CMN	$4095, R0
 	BCC	ok
 	MOVD	$-1, R1
-	MOVD	R1, pid+24(FP)
+	MOVD	R1, pid+32(FP)
 	NEG	R0, R0
-	MOVD	R0, errno+32(FP)
+	MOVD	R0, errno+40(FP)
 	RET
 ok:
 	CBZ	R0, child
-	MOVD	R0, pid+24(FP)
-	MOVD	ZR, errno+32(FP)
+	MOVD	R0, pid+32(FP)
+	MOVD	ZR, errno+40(FP)
 	RET
 child:
-	// On the new stack; the argument lies above the link register's place.
-	MOVD	R12, 8(RSP)
-	CALL	·childMain(SB)
+	// On the new stack, and as Go calls Go (ABIInternal).
+	MOVD	R12, R0
+	CALL	(R13)
 	BRK
 
 // func rawVfork(flags uintptr) (pid, errno uintptr)

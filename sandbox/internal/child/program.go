@@ -82,7 +82,6 @@ type table struct {
 	slots   [slotCount]uintptr
 	record  record
 	signals uint64 // what pid 1 waits for: all
-	mask    uint64 // the empty signal mask
 	info    [16]uint64
 	status  uint32
 	answer  [8]byte
@@ -118,6 +117,9 @@ func (m *memory) stack() uintptr {
 func heapAddress() uintptr {
 	return uintptr(unsafe.Pointer(new([64]byte))) &^ (heapArena - 1)
 }
+
+// entryOf is the address of a function's code: a func value points to it.
+func entryOf(f func(*table)) uintptr { return **(**uintptr)(unsafe.Pointer(&f)) }
 
 func (m *memory) free() { unix.Munmap(m.all) }
 

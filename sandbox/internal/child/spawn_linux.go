@@ -33,10 +33,10 @@ func runtimeAfterFork()
 func rawVfork(flags uintptr) (pid, errno uintptr)
 
 // rawClone is clone(2) with a stack of the child's own, on which the child calls
-// childMain.
+// entry, a func(*table) that does not return.
 //
 //go:noescape
-func rawClone(flags, stack uintptr, t *table) (pid, errno uintptr)
+func rawClone(flags, stack, entry uintptr, t *table) (pid, errno uintptr)
 
 //go:norace
 //go:nosplit
@@ -56,10 +56,10 @@ func childMain(t *table) { t.child() }
 //go:noinline
 //go:norace
 //go:nosplit
-func (t *table) clone(flags, stack, heap uintptr) (pid, errno uintptr) {
+func (t *table) clone(flags, stack, entry, heap uintptr) (pid, errno uintptr) {
 	runtimeBeforeFork()
 	syscall.RawSyscall6(unix.SYS_MADVISE, heap, heapArena, unix.MADV_DONTFORK, 0, 0, 0)
-	pid, errno = rawClone(flags, stack, t)
+	pid, errno = rawClone(flags, stack, entry, t)
 	syscall.RawSyscall6(unix.SYS_MADVISE, heap, heapArena, unix.MADV_DOFORK, 0, 0, 0)
 	runtimeAfterFork()
 	return pid, errno

@@ -103,7 +103,7 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	}
 	runtime.LockOSThread()
 	syscall.ForkLock.Lock()
-	pid, errno := t.clone(flags, m.stack(), heapAddress())
+	pid, errno := t.clone(flags, m.stack(), entryOf(childMain), heapAddress())
 	syscall.ForkLock.Unlock()
 	if errno != 0 {
 		runtime.UnlockOSThread()
