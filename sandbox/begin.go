@@ -19,7 +19,7 @@ type Begun struct {
 
 // Begin begins the sandbox of an ordinary run: the caller's own ids, a network
 // namespace. Whether the run is one is found out later; see Begun.Run. It must
-// be called by the goroutine that calls Run.
+// be called by the goroutine that calls Run, best as the first thing in main.
 func Begin() *Begun {
 	if os.Geteuid() == 0 {
 		return nil // its files want idmapped mounts first

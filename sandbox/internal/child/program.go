@@ -81,7 +81,8 @@ type table struct {
 
 	slots   [slotCount]uintptr
 	record  record
-	signals uint64 // what pid 1 waits for: all
+	cloner  uintptr // the thread that cloned the child
+	signals uint64  // what pid 1 waits for: all
 	info    [16]uint64
 	status  uint32
 	answer  [8]byte

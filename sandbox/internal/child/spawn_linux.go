@@ -58,6 +58,7 @@ func childMain(t *table) { t.child() }
 //go:nosplit
 func (t *table) clone(flags, stack, entry, heap uintptr) (pid, errno uintptr) {
 	runtimeBeforeFork()
+	t.cloner, _, _ = syscall.RawSyscall6(unix.SYS_GETTID, 0, 0, 0, 0, 0, 0)
 	syscall.RawSyscall6(unix.SYS_MADVISE, heap, heapArena, unix.MADV_DONTFORK, 0, 0, 0)
 	pid, errno = rawClone(flags, stack, entry, t)
 	syscall.RawSyscall6(unix.SYS_MADVISE, heap, heapArena, unix.MADV_DOFORK, 0, 0, 0)

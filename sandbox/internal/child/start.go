@@ -26,6 +26,7 @@ type Process struct {
 	table           *table
 	launched        []plan.Step
 	begin           int // the calls of compiler.begin
+	locked          bool
 	given           []int
 	namespaces      plan.Namespaces
 	plan            plan.Plan
@@ -49,8 +50,10 @@ type Ending struct {
 // as finding out what the run needs takes sbx.
 //
 // The kernel ties the child to the thread that cloned it (PR_SET_PDEATHSIG in
-// prctl(2)), so the calling goroutine stays locked to its thread until Wait has
-// returned, and must call Wait itself.
+// prctl(2)). The main thread lives as long as the process; on any other the
+// calling goroutine stays locked to it until Wait has returned, and must call
+// Wait itself. It is quicker on the main thread: a locked goroutine costs the
+// scheduler two context switches at every system call that takes a while.
 //
 //	parent                               child (pid 1)
 //	  clone ──────────────────────────►  the first steps
@@ -101,17 +104,34 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	if n.Net {
 		flags |= unix.CLONE_NEWNET
 	}
-	runtime.LockOSThread()
+	p.locked = unix.Gettid() != unix.Getpid()
+	if p.locked {
+		runtime.LockOSThread()
+	}
 	syscall.ForkLock.Lock()
 	pid, errno := t.clone(flags, m.stack(), entryOf(childMain), heapAddress())
 	syscall.ForkLock.Unlock()
 	if errno != 0 {
-		runtime.UnlockOSThread()
+		p.unlock()
 		p.release()
 		return nil, &CloneError{Errno: syscall.Errno(errno)}
 	}
 	p.PID = int(pid)
+	if !p.locked && t.cloner != uintptr(unix.Getpid()) {
+		// The scheduler moved the goroutine off the main thread in between.
+		// Seen never; the child must not hang on a thread that may end.
+		p.Abandon()
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		return Launch(n, first, given...)
+	}
 	return p, nil
+}
+
+func (p *Process) unlock() {
+	if p.locked {
+		runtime.UnlockOSThread()
+	}
 }
 
 // release gives back what Launch has taken.
@@ -225,7 +245,7 @@ func (p *Process) Wait(ended func()) (Ending, error) {
 			break
 		}
 	}
-	runtime.UnlockOSThread()
+	p.unlock()
 	defer p.release()
 	switch {
 	case err != nil && err != io.EOF:
