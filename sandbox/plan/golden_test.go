@@ -157,7 +157,7 @@ var goldens = map[string]func(*situation){
 		s.rules("ro /etc/hosts", "ro /data/conf:/etc/conf", "ro /data/conf/f:/etc/deep/conf/f", "hide /etc/ldap/")
 		s.facts.Targets["/etc/ldap"] = host.Dir
 	},
-	"tree_in_opt":    func(s *situation) { s.move("/opt/work/app") },
+	"tree_in_opt":    func(s *situation) { s.move("/opt/src/app") },
 	"tree_in_var":    func(s *situation) { s.move("/var/www/app") },
 	"tree_in_tmp":    func(s *situation) { s.move("/tmp/app") },
 	"tree_in_devshm": func(s *situation) { s.move("/dev/shm/app") },
@@ -170,9 +170,9 @@ var goldens = map[string]func(*situation){
 		s.facts.Paths["/home/me/l"] = host.Path{Kind: host.Symlink, Real: "/home/me/src/app"}
 	},
 	"symlinked_cwd_outside": func(s *situation) {
-		s.policy.LogicalDir = "/work/cmd"
-		s.facts.Targets["/work"] = host.Symlink
-		s.facts.Paths["/work"] = host.Path{Kind: host.Symlink, Real: "/home/me/src/app"}
+		s.policy.LogicalDir = "/jobs/cmd"
+		s.facts.Targets["/jobs"] = host.Symlink
+		s.facts.Paths["/jobs"] = host.Path{Kind: host.Symlink, Real: "/home/me/src/app"}
 	},
 	"no_home": func(s *situation) {
 		s.policy.Home, s.policy.Rules = "", policy.System()

@@ -68,7 +68,7 @@ func TestEscapeRoundTrip(t *testing.T) {
 }
 
 func TestParseRule(t *testing.T) {
-	const dir, home = "/work/tree", "/home/me"
+	const dir, home = "/srv/tree", "/home/me"
 	tests := []struct {
 		access Access
 		device bool
@@ -76,8 +76,8 @@ func TestParseRule(t *testing.T) {
 		want   Rule
 		fault  string
 	}{
-		{access: ReadOnly, in: "lib", want: Rule{Source: "/work/tree/lib", Target: "/work/tree/lib"}},
-		{access: ReadOnly, in: "../lib/", want: Rule{Source: "/work/lib", Target: "/work/lib", Dir: true}},
+		{access: ReadOnly, in: "lib", want: Rule{Source: "/srv/tree/lib", Target: "/srv/tree/lib"}},
+		{access: ReadOnly, in: "../lib/", want: Rule{Source: "/srv/lib", Target: "/srv/lib", Dir: true}},
 		{access: ReadOnly, in: "/a//b/./c/../d", want: Rule{Source: "/a/b/d", Target: "/a/b/d"}},
 		{access: ReadOnly, in: "../../../../..", fault: "the target is /"},
 		{access: ReadOnly, in: "/:/x", fault: "/ would show everything"},
@@ -85,12 +85,12 @@ func TestParseRule(t *testing.T) {
 		{access: ReadWrite, in: "/a:/x/../..", fault: "the target is /"},
 		{access: CopyOnWrite, in: "~/a:~/b", want: Rule{Source: "/home/me/a", Target: "/home/me/b"}},
 		{access: ReadOnly, in: "~", want: Rule{Source: "/home/me", Target: "/home/me"}},
-		{access: ReadOnly, in: "~you/a", want: Rule{Source: "/work/tree/~you/a", Target: "/work/tree/~you/a"}},
-		{access: ReadOnly, in: `a\:b`, want: Rule{Source: "/work/tree/a:b", Target: "/work/tree/a:b"}},
+		{access: ReadOnly, in: "~you/a", want: Rule{Source: "/srv/tree/~you/a", Target: "/srv/tree/~you/a"}},
+		{access: ReadOnly, in: `a\:b`, want: Rule{Source: "/srv/tree/a:b", Target: "/srv/tree/a:b"}},
 		{access: ReadOnly, in: "a:b:c", fault: "2 colons"},
 		{access: ReadOnly, in: "a\x00", fault: "NUL"},
 		{access: Hidden, in: "~/.ssh/", want: Rule{Target: "/home/me/.ssh", Dir: true}},
-		{access: Hidden, in: ".env", want: Rule{Target: "/work/tree/.env"}},
+		{access: Hidden, in: ".env", want: Rule{Target: "/srv/tree/.env"}},
 		{access: Hidden, in: "a:b", fault: "takes one path"},
 		{access: Hidden, in: "/", fault: "the target is /"},
 		{access: Hidden, in: "/proc/cpuinfo", fault: "/proc is the sandbox's own"},

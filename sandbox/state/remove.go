@@ -1,9 +1,8 @@
 package state
 
 import (
+	"encoding/hex"
 	"fmt"
-	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -104,7 +103,7 @@ func (r *removal) remove(fd int, name string, depth int) {
 		if child, err := openDir(fd, name); err == nil {
 			unix.Close(child)
 		}
-		if err := unix.Renameat(fd, name, r.top, "moved-"+strconv.Itoa(r.moved)+"-"+strconv.Itoa(os.Getpid())); err != nil {
+		if err := unix.Renameat2(fd, name, r.top, randomName(), unix.RENAME_NOREPLACE); err != nil {
 			r.fail(err)
 		}
 		return
@@ -124,6 +123,13 @@ func (r *removal) remove(fd int, name string, depth int) {
 	if err := unix.Unlinkat(fd, name, unix.AT_REMOVEDIR); err != nil && err != unix.ENOENT && err != unix.ENOTEMPTY {
 		r.fail(err)
 	}
+}
+
+// randomName is a name that a build cannot have taken.
+func randomName() string {
+	var b [16]byte
+	unix.Getrandom(b[:], 0)
+	return hex.EncodeToString(b[:])
 }
 
 // openDir opens a directory with the permissions to empty it.

@@ -31,7 +31,11 @@ func Wait(p *child.Process) (child.Ending, error) {
 	signals := make(chan os.Signal, 16)
 	// It takes the runtime half a millisecond: at the side, not before the
 	// command starts.
-	go signal.Notify(signals, slices.DeleteFunc(slices.Clone(forwarded), signal.Ignored)...)
+	notified := make(chan struct{})
+	go func() {
+		signal.Notify(signals, slices.DeleteFunc(slices.Clone(forwarded), signal.Ignored)...)
+		close(notified)
+	}()
 	defer rememberTerminals().restore()
 	var over sync.Mutex // held while the pid may be used, and for good at the end
 	done := make(chan struct{})
@@ -62,6 +66,9 @@ func Wait(p *child.Process) (child.Ending, error) {
 	})
 	// It hands the runtime's thread to and fro for every signal; at the side,
 	// because the caller mostly exits now.
-	go signal.Stop(signals)
+	go func() {
+		<-notified
+		signal.Stop(signals)
+	}()
 	return end, err
 }

@@ -86,7 +86,8 @@ func TestGround(t *testing.T) {
 		{"a file on the way", func(g ground) error { return os.WriteFile(g.home+"/src", nil, 0o644) }, func(g ground) plan.Step { return dirAt(g, "/home/src/app") }, "srcd src.aside-", "appd"},
 		{"a fifo at the end", func(g ground) error { return unix.Mkfifo(g.home+"/src", 0o644) }, func(g ground) plan.Step { return dirAt(g, "/home/src") }, "srcd src.asidep", ""},
 		{"a directory for a file", func(g ground) error { return os.MkdirAll(g.home+"/conf/x", 0o755) }, func(ground) plan.Step { return fileAt("/home/conf") }, "conf- conf.asided", ""},
-		{"a symlink for a file", func(g ground) error { return os.Symlink(g.outside+"/file", g.home+"/conf") }, func(ground) plan.Step { return fileAt("/home/conf") }, "conf- conf.asideL", ""},
+		// move_mount(2) by descriptor mounts on the symlink itself, which covers it.
+		{"a symlink for a file", func(g ground) error { return os.Symlink(g.outside+"/file", g.home+"/conf") }, func(ground) plan.Step { return fileAt("/home/conf") }, "confL", ""},
 		{"a file for a file", func(g ground) error { return os.WriteFile(g.home+"/conf", nil, 0o600) }, func(ground) plan.Step { return fileAt("/home/conf") }, "conf-", ""},
 		{"a new symlink", nil, func(ground) plan.Step { return linkAt("/home/l") }, "lL", ""},
 		{"a symlink for a symlink", func(g ground) error { return os.Symlink(g.outside, g.home+"/l") }, func(ground) plan.Step { return linkAt("/home/l") }, "lL", ""},
@@ -140,7 +141,8 @@ func TestHostGround(t *testing.T) {
 		{at("/home/absent/deeper", true), unix.ENOENT},
 		{at("/home/file", true), unix.ENOTDIR},
 		{at("/home/file/below", false), unix.ENOTDIR},
-		{at("/home/link", true), unix.ELOOP},
+		{at("/home/link", true), unix.ENOTDIR},
+		{at("/home/link", false), nil},
 		{at("/home/link/x", true), unix.ELOOP},
 		{at("/home/file", false), nil},
 		{at("/home/dir", true), nil},
@@ -190,6 +192,8 @@ func TestProbeUpper(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// overlayfs leaves a directory there that has no permissions.
+	t.Cleanup(func() { os.Chmod(filepath.Join(g.home, "work", "work"), 0o700) })
 	layer := plan.Scratch + "/rw1"
 	mount := plan.Overlay{Lower: []string{g.data}, Upper: layer + "/upper", Work: layer + "/work", Place: plan.Place{Path: "/tree", Dir: true}}
 	probe := plan.ProbeUpper{Upper: layer + "/upper"}

@@ -18,25 +18,23 @@ func storm(t *testing.T) {
 	t.Helper()
 	var stop atomic.Bool
 	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			var keep [64][]byte
-			for i := 0; !stop.Load(); i++ {
-				keep[i%len(keep)] = make([]byte, 4096)
-				grow(64)
+	wg.Go(func() {
+		var keep [64][]byte
+		for i := 0; !stop.Load(); i++ {
+			keep[i%len(keep)] = make([]byte, 4096)
+			grow(64)
+		}
+		runtime.KeepAlive(keep)
+	})
+	wg.Go(func() {
+		x := 1
+		for !stop.Load() {
+			for range 1 << 20 {
+				x *= 3 // no call, no safe point
 			}
-			runtime.KeepAlive(keep)
-		})
-		wg.Go(func() {
-			x := 1
-			for !stop.Load() {
-				for range 1 << 20 {
-					x *= 3 // no call, no safe point
-				}
-			}
-			runtime.KeepAlive(x)
-		})
-	}
+		}
+		runtime.KeepAlive(x)
+	})
 	wg.Go(func() {
 		for !stop.Load() {
 			runtime.GC()
