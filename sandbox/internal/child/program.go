@@ -85,6 +85,7 @@ type table struct {
 	signals uint64  // what pid 1 waits for: all
 	info    [16]uint64
 	status  uint32
+	poll    unix.PollFd // goFD
 	answer  [8]byte
 }
 

@@ -79,9 +79,7 @@ func (t *table) child() {
 	if at, errno := t.run(t.first); at >= 0 {
 		t.report(recordFault, at, errno)
 	}
-	// Nothing to read means that sbx has gone, or has no use for this child.
-	n, _, _ := syscall.RawSyscall6(unix.SYS_READ, goFD, uintptr(unsafe.Pointer(&t.answer)), 1, 0, 0, 0)
-	if n != 1 {
+	if !t.proceed() {
 		t.exit()
 	}
 	if at, errno := t.run(t.setup); at >= 0 {
@@ -93,6 +91,32 @@ func (t *table) child() {
 	}
 	t.init(pid)
 }
+
+// proceed waits for the byte that says that the rest of the table is there.
+// Nothing to read means that sbx has gone, or has no use for this child. sbx
+// mostly writes within a millisecond, which is less than an idle processor may
+// take to wake up: so the child looks a while before it sleeps.
+//
+//go:norace
+//go:nosplit
+func (t *table) proceed() bool {
+	for i := 0; ; i++ {
+		n, _, errno := syscall.RawSyscall6(unix.SYS_READ, goFD, uintptr(unsafe.Pointer(&t.answer)), 1, 0, 0, 0)
+		switch {
+		case errno == 0:
+			return n == 1
+		case errno != syscall.EAGAIN && errno != syscall.EINTR:
+			return false
+		case i < patience:
+			syscall.RawSyscall6(unix.SYS_SCHED_YIELD, 0, 0, 0, 0, 0, 0)
+		default:
+			syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&t.poll)), 1, 0, 0, 0, 0)
+		}
+	}
+}
+
+// patience is how often proceed looks: some milliseconds.
+const patience = 5000
 
 // spawn starts the command. The child of rawVfork never returns from here.
 //

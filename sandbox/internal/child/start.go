@@ -86,9 +86,14 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	}
 	defer unix.Close(proceed[0])
 	p.proceed = proceed[1]
+	if err := unix.SetNonblock(proceed[0], true); err != nil {
+		p.release()
+		return nil, fmt.Errorf("cannot make a pipe: %w", err)
+	}
 
 	t := &list[table](m, 1)[0]
 	t.signals = ^uint64(0)
+	t.poll = unix.PollFd{Fd: goFD, Events: unix.POLLIN}
 	p.table = t
 	c := &compiler{m: m, ops: make([]op, 0, 300)}
 	c.begin(status[1], proceed[0], given)
@@ -231,22 +236,25 @@ func (p *Process) Signal(s unix.Signal) { unix.Kill(p.PID, s) }
 // gone. A setup that failed is a *StepError or an *ExecError. ended, if not nil,
 // is called when the pid must not be used any more.
 func (p *Process) Wait(ended func()) (Ending, error) {
-	var r record
-	buf := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
-	n, err := readFull(p.status, buf)
+	defer p.release()
+	defer p.unlock()
+	// Not reaped yet, so that the pid stays this process's.
+	for unix.Waitid(unix.P_PID, p.PID, nil, unix.WEXITED|unix.WNOWAIT|unix.WALL, nil) == unix.EINTR {
+	}
 	if ended != nil {
 		ended()
 	}
 	var end Ending
 	var own unix.WaitStatus
 	for {
-		_, e := unix.Wait4(p.PID, &own, unix.WALL, &end.Rusage)
-		if e != unix.EINTR {
+		if _, err := unix.Wait4(p.PID, &own, unix.WALL, &end.Rusage); err != unix.EINTR {
 			break
 		}
 	}
-	p.unlock()
-	defer p.release()
+	// All writers are gone: there is a record, or nothing.
+	var r record
+	buf := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
+	n, err := readFull(p.status, buf)
 	switch {
 	case err != nil && err != io.EOF:
 		return end, fmt.Errorf("cannot read the sandbox's status: %w", err)
