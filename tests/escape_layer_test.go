@@ -205,7 +205,7 @@ func TestEscapeLayerState(t *testing.T) {
 	control := []string{"read " + foreign + "/upper/file", "read " + second + "/home/file", "list " + own}
 	a.outside(t, tree, control...).did(t, control...)
 	attacks := append(control, "list "+a.Home+"/.local/state/sbx", "list /proc/layer", "list /proc/1/root/proc/layer", "create "+own+"/evil x", "write "+own+"/layer x", "write "+own+"/lock x",
-		"list "+own+"/work", "rename "+tree+"/victim "+own+"/work/v", "link "+tree+"/victim "+own+"/home/v")
+		"list "+filepath.Join(own, "work"), "rename "+tree+"/victim "+filepath.Join(own, "work", "v"), "link "+tree+"/victim "+own+"/home/v")
 	for _, flags := range [][]string{nil, {"--root", "--layer", "r"}} {
 		a.inside(t, tree, flags, attacks...).refused(t, attacks...)
 	}

@@ -3,6 +3,7 @@ package child
 import (
 	"encoding/hex"
 	"fmt"
+	"path"
 	"strings"
 	"unsafe"
 
@@ -217,7 +218,7 @@ func (c *compiler) overlay(s plan.Overlay) {
 		// ovl_create_volatile_dirty), because of which the next is refused.
 		// It takes CAP_DAC_OVERRIDE: the directories have mode 000. ENOENT:
 		// there was none.
-		mark := s.Work + "/work/incompat/volatile"
+		mark := path.Join(s.Work, "work", "incompat", "volatile")
 		c.add(unix.SYS_UNLINKAT, at, g.str(mark+"/dirty"), 0).ok(unix.ENOENT, unix.ENOTDIR)
 		c.add(unix.SYS_UNLINKAT, at, g.str(mark), unix.AT_REMOVEDIR).ok(unix.ENOENT, unix.ENOTDIR)
 		options += ",volatile,upperdir=" + s.Upper + ",workdir=" + s.Work
