@@ -64,7 +64,27 @@ func (b *Begun) Run(o Options) (Status, error) {
 	for _, dir := range end.Full {
 		o.warn("%s in the sandbox is full; --tmp-size SIZE gives it more room", dir)
 	}
-	return Status{Wait: end.Status}, nil
+	status := Status{Wait: end.Status}
+	if status.ExitCode() != 0 {
+		s.explain(o, facts)
+	}
+	return status, nil
+}
+
+// explain says after a failure what no tool can: the kernel refuses to copy up
+// files of owners and groups that are not mapped, with EOVERFLOW, "Value too
+// large for defined data type". The tree's own directory tells for all of it.
+func (s *Session) explain(o Options, f host.Facts) {
+	var st unix.Stat_t
+	if unix.Lstat(s.Tree.Root, &st) != nil {
+		return
+	}
+	if _, ok := f.GIDs.Reverse(st.Gid); !ok {
+		o.warn("the source tree belongs to another group, whose files cannot be changed inside (\"Value too large for defined data type\"): chgrp -R %d %s", f.GID, s.Tree.Root)
+	}
+	if _, ok := f.UIDs.Reverse(st.Uid); !ok {
+		o.warn("the source tree belongs to another user, whose files cannot be changed inside (\"Value too large for defined data type\"): sudo chown -R %d %s", f.UID, s.Tree.Root)
+	}
 }
 
 // lock takes the layer and makes it ready to be mounted.

@@ -147,11 +147,11 @@ var doctorBroken = []struct {
 	}, {
 		name:  "state on an overlay",
 		setup: `mkdir "$D/l" "$D/u" "$D/w" "$D/o"; mount -t overlay -o "userxattr,lowerdir=$D/l,upperdir=$D/u,workdir=$D/w" none "$D/o"; export SBX_STATE="$D/o/s"`,
-		check: "overlay", detail: "is on overlay (as in a container)", hint: "is on overlay (as in a container)",
+		check: "overlay", detail: "is on overlay (as in a container)", hint: "sbx --state DIR",
 	}, {
 		name:  "state without user xattrs",
 		setup: `mount -t ramfs none "$D"; export SBX_STATE="$D/s"`,
-		check: "state_directory", detail: "holds no user xattrs", works: true,
+		check: "state_directory", detail: "holds no user xattrs", hint: "sbx --state DIR",
 	}, {
 		name:  "state read-only",
 		setup: `mount -t tmpfs -o ro none "$D"; export SBX_STATE="$D/s"`,
@@ -254,14 +254,15 @@ func TestDoctorRootWithoutSetfcap(t *testing.T) {
 	dir := a.tree(t, nil)
 	r := finish(t, a.command(dir, nil, "setpriv", "--bounding-set=-setfcap", sbxPath, "doctor", "--json"))
 	ok, checks := doctorChecks(t, r)
-	if c := checks["user_namespaces"]; ok || c.Status != "fail" || !strings.Contains(c.Detail, "root without cap_setfcap may not map uid 0") {
+	// A run maps to ids that nobody has, and never uid 0.
+	if c := checks["user_namespaces"]; !ok || c.Status != "warn" || !strings.Contains(c.Detail, "root without cap_setfcap may not map uid 0") {
 		t.Errorf("user_namespaces is %+v", c)
 	}
 	if c := checks["capabilities"]; c.Status != "warn" || !strings.Contains(c.Detail, "cap_setfcap") {
 		t.Errorf("capabilities is %+v", c)
 	}
 	run := finish(t, a.command(dir, nil, "setpriv", "--bounding-set=-setfcap", sbxPath, "--", "true"))
-	if run.Status != 125 || !strings.Contains(run.Stderr, "# root without cap_setfcap may not map uid 0") {
+	if run.Status != 0 || run.Stderr != "" {
 		t.Errorf("the run says %v", run)
 	}
 }

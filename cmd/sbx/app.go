@@ -95,13 +95,13 @@ func shell(args []string) string {
 
 // newApp is the command line of one verb; making the flags of all takes longer
 // than to parse a line. status is the exit status of what was done.
-func newApp(verb string, r *report, begun *sandbox.Begun, status *int) *cli.App {
+func newApp(args []string, r *report, begun *sandbox.Begun, status *int) *cli.App {
 	// getcwd(2), not $PWD: the real path.
 	dir, _ := unix.Getwd()
 	o := &sandbox.Options{Dir: dir, Environ: os.Environ(), Warn: func(line string) { r.line("warning: %s", line) }}
-	c := command(verb, o, r, begun, status)
+	c := command(args[1], o, r, begun, status)
 	all := flagNames(c.Flags)
-	c.Flags = onLine(c.Flags, os.Args)
+	c.Flags = onLine(c.Flags, args)
 	c.HideHelp = true
 	c.OnUsageError = func(c *cli.Context, err error, _ bool) error { return flagError(c, all, err) }
 	return &cli.App{

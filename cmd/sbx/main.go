@@ -43,7 +43,7 @@ func run(args []string, begun *sandbox.Begun) int {
 		return r.fail(err)
 	}
 	var status int
-	if err := newApp(args[1], r, begun, &status).Run(args); err != nil {
+	if err := newApp(args, r, begun, &status).Run(args); err != nil {
 		return r.fail(err)
 	}
 	return status

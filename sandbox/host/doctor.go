@@ -118,8 +118,17 @@ func Diagnose(m Machine, t Trials) Diagnosis {
 		// What is to be done stands above.
 		run = run.fail(t.Run, advice{})
 	}
-	d.Checks = append(d.Checks, run)
+	// A caller that is root maps other ids in a run than in the trials.
+	if run.Status == OK && m.UID == 0 {
+		failed = false
+		for i, c := range d.Checks {
+			if c.Status == Fail {
+				d.Checks[i].Status = Warn
+			}
+		}
+	}
 	d.OK = run.Status == OK && !failed
+	d.Checks = append(d.Checks, run)
 	return d
 }
 

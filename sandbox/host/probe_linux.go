@@ -42,7 +42,8 @@ func Probe(p policy.Policy) (Facts, error) {
 	f.HomeMounts = p.Home != "" && len(MountsBelow(mounts, p.Home)) > 0
 	f.etc(p, mounts)
 	f.logical(p)
-	f.GitDirs, f.Warnings = gitDirs(p, mounts)
+	dirs, warnings := gitDirs(p, mounts)
+	f.GitDirs, f.Warnings = dirs, append(f.Warnings, warnings...)
 	f.Landlock = LandlockABI()
 	f.IgnoreHUP = signal.Ignored(unix.SIGHUP)
 	f.IgnoreINT = signal.Ignored(unix.SIGINT)

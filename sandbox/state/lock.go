@@ -124,7 +124,7 @@ func (l Layer) claim(ids string) error {
 		return &Error{
 			Do: "use", What: fmt.Sprintf("the layer %q", l.Name),
 			Err: errors.New("it was made with other user ids, and its files cannot be used with these"),
-			Fix: "sbx --layer OTHER …, or wipe it: sbx reset --all --layer " + l.Name,
+			Fix: "sbx reset --all --layer " + l.Name,
 		}
 	}
 	return nil

@@ -171,6 +171,10 @@ func (l Layer) create() error {
 	}
 	file := filepath.Join(l.tree.Dir, "tree")
 	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+		var fs unix.Statfs_t
+		if unix.Statfs(l.tree.Dir, &fs) == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
+			return &Error{Do: "use", What: what, Err: errors.New("it is on an overlay, which cannot hold the layers of another"), Fix: "sbx --state DIR -- COMMAND   (a directory on a local disk)"}
+		}
 		// Without user xattrs (ramfs, NFS, tmpfs before Linux 6.6) an overlay
 		// mounts and then gives builds EIO.
 		if err := unix.Setxattr(l.tree.Dir, "user.sbx.tree", []byte("y"), 0); errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPERM) {

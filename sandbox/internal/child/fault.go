@@ -14,7 +14,14 @@ import (
 type CloneError struct{ Errno syscall.Errno }
 
 func (e *CloneError) Error() string {
-	return "cannot create the sandbox's namespaces: clone(2): " + e.Errno.Error()
+	cause := e.Errno.Error()
+	switch e.Errno {
+	case unix.ENOSPC:
+		cause = "the limit on user namespaces, or on those of another kind, is reached (namespaces(7), /proc/sys/user)"
+	case unix.EPERM:
+		cause += " (this system does not let you make user namespaces here)"
+	}
+	return "cannot create the sandbox's namespaces: clone(2): " + cause
 }
 
 func (e *CloneError) Unwrap() error { return e.Errno }
