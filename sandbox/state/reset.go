@@ -113,9 +113,23 @@ func (s Store) Trash() []string {
 // Delete deletes a directory of the trash. Files of ids that are not the
 // caller's need the layer's id map (TrashIDs): then the error is EACCES or
 // EPERM, and the caller has to delete Content(dir) within the map first.
+//
+// Several may delete at once, each after its own reset; of two at one directory
+// the second waits, and finds it gone.
 func Delete(dir string) error {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Flock(fd, unix.LOCK_EX); err != nil {
+		return err
+	}
 	var st unix.Stat_t
-	err := unix.Lstat(Content(dir), &st)
+	err = unix.Lstat(Content(dir), &st)
 	switch {
 	case err == unix.ENOENT:
 	case err != nil:
@@ -128,7 +142,10 @@ func Delete(dir string) error {
 	if err != nil && err != unix.ENOENT {
 		return err
 	}
-	return remove(dir)
+	if err := remove(dir); err != unix.ENOENT {
+		return err
+	}
+	return nil
 }
 
 // Content is what was moved into a directory of the trash.
