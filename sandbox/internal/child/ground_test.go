@@ -192,8 +192,15 @@ func TestProbeUpper(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// overlayfs leaves a directory there that has no permissions.
-	t.Cleanup(func() { os.Chmod(filepath.Join(g.home, "work", "work"), 0o700) })
+	// overlayfs leaves directories there that have no permissions, one in the
+	// other.
+	t.Cleanup(func() {
+		dir := filepath.Join(g.home, "work")
+		for _, name := range []string{"work", "incompat", "volatile"} {
+			dir = filepath.Join(dir, name)
+			os.Chmod(dir, 0o700)
+		}
+	})
 	layer := plan.Scratch + "/rw1"
 	mount := plan.Overlay{Lower: []string{g.data}, Upper: layer + "/upper", Work: layer + "/work", Place: plan.Place{Path: "/tree", Dir: true}}
 	probe := plan.ProbeUpper{Upper: layer + "/upper"}
