@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"sort"
 	"strconv"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sbx-build/sbx/idmap"
 )
 
 // TestScripts runs testdata/script: what sbx does for its users, as they type
@@ -44,6 +47,22 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames: true,
 		ContinueOnError:    true,
 		Setup:              setupScript,
+		// [subids]: the scripts' user has subordinate ids. Users that a test
+		// invents have none; one that runs the tests may.
+		Condition: func(cond string) (bool, error) {
+			if cond != "subids" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			if os.Getuid() == 0 {
+				return false, nil
+			}
+			u, err := user.Current()
+			if err != nil {
+				return false, err
+			}
+			uids, gids, err := idmap.SubIDs(u.Username, uint32(os.Getuid()))
+			return len(uids) > 0 && len(gids) > 0, err
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sbx": func(ts *testscript.TestScript, neg bool, args []string) {
 				scriptRun(ts, neg, append([]string{sbxPath}, args...))
