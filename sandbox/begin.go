@@ -17,12 +17,11 @@ type Begun struct {
 	err     error
 }
 
-// Begin begins the sandbox of an ordinary run: the caller's own ids, a network
-// namespace. Whether the run is one is found out later; see Begun.Run. It must
-// be called by the goroutine that calls Run, best as the first thing in main.
+// Begin takes up what was begun before the runtime, or nothing. It must be called
+// by the goroutine that calls Run, best as the first thing in main.
 func Begin() *Begun {
-	if os.Geteuid() == 0 {
-		return nil // its files want idmapped mounts first
+	if !child.Early() {
+		return nil
 	}
 	first := plan.First(uint32(os.Geteuid()), uint32(os.Getegid()), host.LandlockABI())
 	process, err := child.Launch(plan.Namespaces{Net: true}, first)

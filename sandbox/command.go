@@ -1,9 +1,9 @@
 package sandbox
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,12 +110,9 @@ func checkDescriptors() error {
 	return nil
 }
 
-// newRun makes the name of a run.
-func newRun() string {
-	var b [6]byte
-	unix.Getrandom(b[:], 0)
-	return hex.EncodeToString(b[:])
-}
+// newRun makes the name of a run. The runtime has random bits at hand, seeded by
+// the kernel (getauxval(3), AT_RANDOM).
+func newRun() string { return fmt.Sprintf("%012x", rand.Uint64()>>16) }
 
 // Home is the caller's $HOME, a real path; it need not exist. "" if there is
 // none.

@@ -56,6 +56,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	lock.Sweep()
 	end, err := supervise.Wait(process)
 	lock.KeepIndexes(indexes)
 	if err != nil {

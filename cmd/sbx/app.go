@@ -12,7 +12,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"github.com/xrash/smetrics"
-	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/sandbox"
 )
@@ -95,10 +94,7 @@ func shell(args []string) string {
 
 // newApp is the command line of one verb; making the flags of all takes longer
 // than to parse a line. status is the exit status of what was done.
-func newApp(args []string, r *report, begun *sandbox.Begun, status *int) *cli.App {
-	// getcwd(2), not $PWD: the real path.
-	dir, _ := unix.Getwd()
-	o := &sandbox.Options{Dir: dir, Environ: os.Environ(), Warn: func(line string) { r.line("warning: %s", line) }}
+func newApp(args []string, o *sandbox.Options, r *report, begun *sandbox.Begun, status *int) *cli.App {
 	c := command(args[1], o, r, begun, status)
 	all := flagNames(c.Flags)
 	c.Flags = onLine(c.Flags, args)
@@ -148,7 +144,7 @@ func flagName(f cli.Flag) string {
 func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, status *int) *cli.Command {
 	switch verb {
 	case "run":
-		return &cli.Command{Name: verb, Flags: runFlags(o), Action: func(c *cli.Context) error { return runCommand(c, o, begun, status) }}
+		return &cli.Command{Name: verb, Flags: runFlags(o), Action: func(c *cli.Context) error { return runCommand(c.Args().Slice(), o, begun, status) }}
 	case "plan":
 		return &cli.Command{Name: verb, Flags: append(runFlags(o), planFlags()...), Action: func(c *cli.Context) error { return printPlan(c, o) }}
 	case "why":

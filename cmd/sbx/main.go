@@ -2,37 +2,18 @@ package main
 
 import (
 	"os"
-	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/sandbox"
 )
 
 func main() {
 	// Before anything else, because the kernel takes its time.
-	begun := begin(os.Args)
+	begun := sandbox.Begin()
 	status := run(os.Args, begun)
 	begun.Abandon()
 	os.Exit(status)
-}
-
-// begin begins the sandbox of an ordinary run, if the command line looks like
-// one. Nothing depends on the guess but the time it takes.
-func begin(args []string) *sandbox.Begun {
-	if len(args) < 3 || args[1] != "run" && args[1][:min(1, len(args[1]))] != "-" {
-		return nil
-	}
-	for _, a := range args[1:] {
-		if a == "--" {
-			return sandbox.Begin()
-		}
-		// These make a sandbox that begins otherwise.
-		for _, flag := range []string{"--root", "--net", "--tmp-size", "--help", "-h"} {
-			if strings.HasPrefix(a, flag) {
-				return nil
-			}
-		}
-	}
-	return nil
 }
 
 // run is main without the exit.
@@ -42,9 +23,23 @@ func run(args []string, begun *sandbox.Begun) int {
 	if err != nil {
 		return r.fail(err)
 	}
+	o := options(r)
 	var status int
-	if err := newApp(args, r, begun, &status).Run(args); err != nil {
+	if len(args) > 2 && args[1] == "run" && args[2] == "--" {
+		// No flag, nothing to parse.
+		err = runCommand(args[3:], o, begun, &status)
+	} else {
+		err = newApp(args, o, r, begun, &status).Run(args)
+	}
+	if err != nil {
 		return r.fail(err)
 	}
 	return status
+}
+
+// options are those that no flag sets.
+func options(r *report) *sandbox.Options {
+	// getcwd(2), not $PWD: the real path.
+	dir, _ := unix.Getwd()
+	return &sandbox.Options{Dir: dir, Environ: os.Environ(), Warn: func(line string) { r.line("warning: %s", line) }}
 }

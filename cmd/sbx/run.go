@@ -12,8 +12,8 @@ import (
 )
 
 // runCommand is `sbx run`.
-func runCommand(c *cli.Context, o *sandbox.Options, begun *sandbox.Begun, status *int) error {
-	o.Args = c.Args().Slice()
+func runCommand(args []string, o *sandbox.Options, begun *sandbox.Begun, status *int) error {
+	o.Args = args
 	if len(o.Args) == 0 {
 		return usagef("sbx -- make", "cannot run: no command is given")
 	}

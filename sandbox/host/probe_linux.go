@@ -150,7 +150,7 @@ func readFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	buf := make([]byte, 16<<10)
+	buf := make([]byte, 4<<10)
 	n := 0
 	for {
 		m, err := unix.Read(fd, buf[n:])

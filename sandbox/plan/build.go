@@ -273,7 +273,7 @@ func (b *builder) restrict(filter seccomp.Program) {
 	if b.policy.Root && !b.facts.UIDs.Single() {
 		keep, name = rootCapabilities, "root"
 	}
-	b.add(Capabilities{Keep: keep}, TieToParent{}, Forget{}, NoNewPrivs{})
+	b.add(Capabilities{Keep: keep}, TieToParent{}, Undumpable{}, NoNewPrivs{})
 	b.add(Filter{Name: name, Program: filter})
 }
 

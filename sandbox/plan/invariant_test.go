@@ -72,7 +72,7 @@ func checkPlan(t *testing.T, s *situation, p Plan) {
 	}
 	seal, leave := indexOf[Seal](p), indexOf[LeaveHost](p)
 	order := []int{indexOf[MapIDs](p), indexOf[Bound](p), indexOf[Private](p), indexOf[NewRoot](p), seal, indexOf[Proc](p), leave, indexOf[ChangeDir](p),
-		indexOf[Limits](p), indexOf[Capabilities](p), indexOf[TieToParent](p), indexOf[Forget](p), indexOf[NoNewPrivs](p), indexOf[Filter](p)}
+		indexOf[Limits](p), indexOf[Capabilities](p), indexOf[TieToParent](p), indexOf[Undumpable](p), indexOf[NoNewPrivs](p), indexOf[Filter](p)}
 	if order[0] != 0 || !slices.IsSorted(order) || slices.Contains(order, -1) || slices.Contains(order, -2) {
 		fail("the steps that stand once are in the order %v", order)
 	}

@@ -154,9 +154,9 @@ type (
 	// TieToParent ties the sandbox to the life of sbx: PR_SET_PDEATHSIG, and a look
 	// whether sbx has gone before.
 	TieToParent struct{}
-	// Forget zeroes the caller's arguments and environment in the copy that
-	// pid 1 is, and makes it non-dumpable.
-	Forget struct{}
+	// Undumpable makes pid 1 non-dumpable (PR_SET_DUMPABLE in prctl(2)): it is a
+	// copy of sbx.
+	Undumpable struct{}
 	// NoNewPrivs sets no_new_privs (prctl(2)).
 	NoNewPrivs struct{}
 	// Scope denies signals and abstract sockets beyond the sandbox
@@ -200,7 +200,7 @@ func (Limits) isStep()        {}
 func (Bound) isStep()         {}
 func (Capabilities) isStep()  {}
 func (TieToParent) isStep()   {}
-func (Forget) isStep()        {}
+func (Undumpable) isStep()    {}
 func (NoNewPrivs) isStep()    {}
 func (Scope) isStep()         {}
 func (Filter) isStep()        {}
@@ -310,7 +310,7 @@ func (s Limits) String() string {
 func (s Bound) String() string        { return line("bound", capabilityNames(s.Keep)) }
 func (s Capabilities) String() string { return line("capabilities", capabilityNames(s.Keep)) }
 func (s TieToParent) String() string  { return line("tie", "to the life of sbx") }
-func (s Forget) String() string       { return line("forget", "the caller's arguments and environment") }
+func (s Undumpable) String() string   { return line("undumpable", "pid 1") }
 func (s NoNewPrivs) String() string   { return line("no_new_privs") }
 func (s Scope) String() string        { return line("landlock", "scope: signals, abstract sockets") }
 func (s Filter) String() string {

@@ -19,6 +19,8 @@ type Lock struct {
 	// still be alive. Lost says that the machine went down meanwhile.
 	Unclean, Lost bool
 	fd            int
+	mapped        bool     // the layer's files belong to more ids than the caller's
+	aside         []string // work directories of the mounts before
 }
 
 // BusyError is a layer that another run has.
@@ -54,12 +56,15 @@ func (l Layer) Lock(run, ids string) (*Lock, error) {
 		k.Unlock()
 		return nil, err
 	}
+	k.mapped = mapped(ids)
 	return k, nil
 }
 
-// lock takes the lock alone. The file's content, a time and what the run is,
-// stands there from before the first mount until after the end of the last: if
-// it is there when the lock is free, the run before was killed.
+// lock takes the lock alone. The file's first line is a time and what the run is,
+// from before the first mount until after the end of the last, when its first byte
+// becomes ended: if that is missing when the lock is free, the run before was
+// killed. The line is overwritten, never truncated: that takes a file system ten
+// times as long.
 func (l Layer) lock(run string) (*Lock, error) {
 	fd, err := unix.Open(filepath.Join(l.Dir, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -68,7 +73,8 @@ func (l Layer) lock(run string) (*Lock, error) {
 	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 	var buf [256]byte
 	n, _ := unix.Pread(fd, buf[:], 0)
-	stamp, rest, _ := strings.Cut(strings.TrimSpace(string(buf[:max(n, 0)])), " ")
+	line, _, _ := strings.Cut(string(buf[:max(n, 0)]), "\n")
+	stamp, rest, _ := strings.Cut(line, " ")
 	if err != nil {
 		unix.Close(fd)
 		if !errors.Is(err, unix.EWOULDBLOCK) {
@@ -76,14 +82,11 @@ func (l Layer) lock(run string) (*Lock, error) {
 		}
 		return nil, &BusyError{Layer: l, Run: rest}
 	}
-	k := &Lock{Layer: l, Unclean: n > 0, fd: fd}
+	k := &Lock{Layer: l, Unclean: line != "" && line[0] != ended, fd: fd}
 	if k.Unclean {
 		k.Lost = beforeBoot(stamp)
 	}
-	line := fmt.Sprintf("%d %s\n", time.Now().Unix(), run)
-	if n > len(line) {
-		unix.Ftruncate(fd, 0)
-	}
+	line = fmt.Sprintf("%d %.200s\n", time.Now().Unix(), strings.ReplaceAll(run, "\n", " "))
 	if _, err := unix.Pwrite(fd, []byte(line), 0); err != nil {
 		unix.Close(fd)
 		return nil, l.broken(err)
@@ -106,10 +109,13 @@ func beforeBoot(stamp string) bool {
 // nobody has seen to it.
 func (k *Lock) Unlock() {
 	if !k.Unclean {
-		unix.Ftruncate(k.fd, 0)
+		unix.Pwrite(k.fd, []byte{ended}, 0)
 	}
 	unix.Close(k.fd)
 }
+
+// ended is the first byte of the line of a run that ended in order.
+const ended = '-'
 
 // claim compares the layer's id map with that of the run, or sets it.
 func (l Layer) claim(ids string) error {
@@ -136,25 +142,54 @@ func (l Layer) IDs() string {
 	return string(data)
 }
 
-// Prepare makes the layer's directories, and empties the work directories where
-// a run was killed: anything may lie there then. After a run that ended in order
-// overlayfs clears them itself.
+// Prepare makes the layer's directories. A work directory must be fresh: what a
+// volatile mount leaves in it makes the kernel refuse the next, and after a run
+// that was killed anything may lie there. The old one is renamed away, because to
+// empty it takes longer than the mount; Sweep deletes it.
 func (k *Lock) Prepare(dirs, work []string) error {
+	for _, d := range work {
+		if err := k.setAside(filepath.Join(k.Layer.Dir, d)); err != nil {
+			return k.Layer.broken(err)
+		}
+	}
 	for _, d := range dirs {
 		if err := k.Layer.directory(filepath.Join(k.Layer.Dir, d)); err != nil {
 			return k.Layer.broken(err)
 		}
 	}
-	if !k.Unclean {
-		return nil
-	}
-	for _, d := range work {
-		if err := emptyDir(filepath.Join(k.Layer.Dir, d)); err != nil {
-			return k.Layer.broken(err)
-		}
-	}
 	k.Unclean = false
 	return nil
+}
+
+// setAside renames a work directory away, or empties it where the place is taken.
+func (k *Lock) setAside(dir string) error {
+	var err error = unix.EEXIST
+	if !k.mapped {
+		err = unix.Rename(dir, dir+".old")
+	}
+	switch err {
+	case nil:
+		k.aside = append(k.aside, dir+".old")
+	case unix.ENOENT:
+	default:
+		if !k.mapped {
+			k.aside = append(k.aside, dir+".old")
+		}
+		err = emptyDir(dir)
+	}
+	if err == unix.ENOENT {
+		return nil
+	}
+	return err
+}
+
+// Sweep deletes what Prepare has renamed away. It may run while the layer is
+// mounted. Where it fails, the next Prepare sees to it.
+func (k *Lock) Sweep() {
+	for _, dir := range k.aside {
+		remove(dir)
+	}
+	k.aside = nil
 }
 
 // directory makes a directory of the layer, all of whose parents are sbx's own.

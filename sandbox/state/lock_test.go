@@ -52,17 +52,25 @@ func TestLockAfterKill(t *testing.T) {
 	}
 	k.Unlock()
 
-	// A longer line of the killed run leaves nothing behind a shorter one.
+	// Of a longer line of the killed run nothing counts behind a shorter one.
 	file := filepath.Join(l.Dir, "lock")
 	line := fmt.Sprintf("%d %s\n", time.Now().Unix(), strings.Repeat("x", 150))
 	if err := os.WriteFile(file, []byte(line), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	k = mustLock(t, l, "ids")
+	var busy *BusyError
+	if _, err := l.Lock("pid 2: make", "ids"); !errors.As(err, &busy) || busy.Run != "pid 1: make" {
+		t.Errorf("the lock names %q, %v", busy.Run, err)
+	}
+	if err := k.Prepare(nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	k.Unlock()
+	k = mustLock(t, l, "ids")
 	defer k.Unlock()
-	data, err := os.ReadFile(file)
-	if err != nil || !strings.HasSuffix(string(data), " pid 1: make\n") || strings.Count(string(data), "\n") != 1 {
-		t.Errorf("the lock holds %q, %v", data, err)
+	if k.Unclean {
+		t.Error("after a run that ended in order the layer is unclean")
 	}
 }
 
@@ -192,6 +200,12 @@ func TestPrepare(t *testing.T) {
 	for _, w := range work {
 		if entries, err := os.ReadDir(filepath.Join(l.Dir, w)); err != nil || len(entries) != 0 {
 			t.Errorf("%s has %v, %v", w, entries, err)
+		}
+	}
+	k.Sweep()
+	for _, w := range work {
+		if there(filepath.Join(l.Dir, w+".old")) {
+			t.Errorf("%s.old is still there", w)
 		}
 	}
 	if !there(l.Upper() + "/kept") {

@@ -29,13 +29,10 @@ var forwarded = []os.Signal{
 // and then sbx; SIGCONT resumes both.
 func Wait(p *child.Process) (child.Ending, error) {
 	signals := make(chan os.Signal, 16)
-	// It takes the runtime half a millisecond: at the side, not before the
-	// command starts.
-	notified := make(chan struct{})
-	go func() {
-		signal.Notify(signals, slices.DeleteFunc(slices.Clone(forwarded), signal.Ignored)...)
-		close(notified)
-	}()
+	// At the side: it takes the runtime half a millisecond, a change of threads
+	// for every signal. signal.Stop would take it again, just before sbx exits;
+	// nobody reads the channel then, and the signals are lost.
+	go signal.Notify(signals, slices.DeleteFunc(slices.Clone(forwarded), signal.Ignored)...)
 	defer rememberTerminals().restore()
 	var over sync.Mutex // held while the pid may be used, and for good at the end
 	done := make(chan struct{})
@@ -59,16 +56,9 @@ func Wait(p *child.Process) (child.Ending, error) {
 			}
 		}
 	}()
-	end, err := p.Wait(func() {
+	return p.Wait(func() {
 		over.Lock()
 		close(done)
 		over.Unlock()
 	})
-	// It hands the runtime's thread to and fro for every signal; at the side,
-	// because the caller mostly exits now.
-	go func() {
-		<-notified
-		signal.Stop(signals)
-	}()
-	return end, err
 }

@@ -2,7 +2,6 @@ package child
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -30,18 +29,33 @@ func (c *compiler) steps(list []plan.Step) {
 	}
 }
 
-// take moves what has been compiled into the shared memory.
+// newCompiler compiles into the shared memory.
+func newCompiler(m *memory) *compiler {
+	c := &compiler{m: m}
+	c.take()
+	return c
+}
+
+// room is for how many ops there is room in the shared memory at first. What is
+// not used is never touched, and costs nothing.
+const room = 4096
+
+// take returns what has been compiled, and begins anew.
 func (c *compiler) take() []op {
-	out := list[op](c.m, len(c.ops))
-	copy(out, c.ops)
-	c.ops = c.ops[:0]
-	return out
+	done := c.ops
+	if cap(done) != room {
+		// It has outgrown the shared memory, or there was none.
+		done = list[op](c.m, len(c.ops))
+		copy(done, c.ops)
+	}
+	c.ops = list[op](c.m, room)[:0]
+	return done
 }
 
 // add appends a call and returns it, to be refined. The pointer is good until
 // the next add.
 func (c *compiler) add(nr uintptr, args ...uintptr) *op {
-	o := op{nr: nr, step: uint16(c.step)}
+	o := op{nr: uint16(nr), step: uint16(c.step)}
 	copy(o.arg[:], args)
 	c.ops = append(c.ops, o)
 	return &c.ops[len(c.ops)-1]
@@ -61,12 +75,11 @@ func (o *op) demand(r uintptr) *op     { o.exact, o.want = true, r; return o }
 // at is AT_FDCWD as an argument.
 const at = ^uintptr(99) // -100
 
-// begin gives the child its own descriptors. Launch has put the pipes at 10 and
-// above, so that no dup3 hits another.
-func (c *compiler) begin(status, proceed int, given []int) {
+// begin gives a cloned child its own descriptors, and ties it to sbx. Launch has
+// put the pipe at 10 and above, so that the dup3 hits nothing.
+func (c *compiler) begin(status int, given []int) {
 	c.add(unix.SYS_DUP3, uintptr(status), statusFD, unix.O_CLOEXEC)
-	c.add(unix.SYS_DUP3, uintptr(proceed), goFD, unix.O_CLOEXEC)
-	from := goFD + 1
+	from := statusFD + 1
 	for _, fd := range given {
 		if from < fd {
 			c.add(unix.SYS_CLOSE_RANGE, uintptr(from), uintptr(fd-1), 0)
@@ -74,7 +87,28 @@ func (c *compiler) begin(status, proceed int, given []int) {
 		from = fd + 1
 	}
 	c.add(unix.SYS_CLOSE_RANGE, uintptr(from), ^uintptr(0)>>32, 0)
+	c.tie()
+}
+
+// frame is done before the first step: default dispositions, which the command
+// inherits (of pid 1 all signals are blocked), and nothing left of the strings
+// that the kernel put on the stack for sbx: arguments, then the environment, then
+// the name of the program file (fs/exec.c). /proc/1/cmdline shows them even of a
+// process that is not dumpable.
+func (c *compiler) frame() {
 	c.add(unix.SYS_UMASK, 0).to(slotUmask)
+	// struct sigaction begins with the handler: SIG_DFL is 0, SIG_IGN 1.
+	byDefault := put(c.m, [8]uintptr{0})
+	for s := 1; s <= 64; s++ {
+		if s != int(unix.SIGKILL) && s != int(unix.SIGSTOP) {
+			c.add(unix.SYS_RT_SIGACTION, uintptr(s), byDefault, 0, 8)
+		}
+	}
+	if start, length := stringsArea(); length > 0 {
+		c.add(unix.SYS_OPENAT, at, c.m.str("/dev/zero"), unix.O_RDONLY|unix.O_CLOEXEC).to(slotFile)
+		c.add(unix.SYS_READ, 0, start, length).with(0, slotFile).demand(length)
+		c.add(unix.SYS_CLOSE).with(0, slotFile)
+	}
 }
 
 // end leaves nothing open but 0 to 2 and the status pipe.
@@ -84,21 +118,13 @@ func (c *compiler) end() {
 }
 
 // command prepares the process that becomes the command: a session of its own,
-// so that no signal and no terminal is shared with anything outside; default
-// dispositions, then an empty mask.
+// so that no signal and no terminal is shared with anything outside, and an empty
+// mask.
 func (c *compiler) command(t *table, e plan.Exec) {
 	m := c.m
 	c.add(unix.SYS_SETSID)
-	// struct sigaction begins with the handler: SIG_DFL is 0, SIG_IGN 1.
-	byDefault, ignore := put(m, [8]uintptr{0}), put(m, [8]uintptr{1})
-	for s := 1; s <= 64; s++ {
-		switch {
-		case s == int(unix.SIGKILL) || s == int(unix.SIGSTOP):
-		case slices.Contains(e.KeepIgnored, s):
-			c.add(unix.SYS_RT_SIGACTION, uintptr(s), ignore, 0, 8)
-		default:
-			c.add(unix.SYS_RT_SIGACTION, uintptr(s), byDefault, 0, 8)
-		}
+	for _, s := range e.KeepIgnored {
+		c.add(unix.SYS_RT_SIGACTION, uintptr(s), put(m, [8]uintptr{1}), 0, 8)
 	}
 	c.add(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, put(m, uint64(0)), 0, 8)
 	if len(e.Args) == 0 {
@@ -111,6 +137,9 @@ func (c *compiler) command(t *table, e plan.Exec) {
 	t.shell = m.str("/bin/sh")
 	// sh, the candidate, then the arguments.
 	t.script = list[uintptr](m, len(e.Args)+2)
+	if t.script == nil || t.argv == nil || t.envp == nil {
+		return // E2BIG, says Start
+	}
 	t.script[0] = m.str("sh")
 	copy(t.script[2:], t.argv[1:])
 	t.candidates = m.strs(candidates(e), list[uintptr](m, len(e.Path)+1))

@@ -49,8 +49,8 @@ func (c *compiler) restrict(s plan.Step) bool {
 		c.capabilities(s)
 	case plan.TieToParent:
 		c.tie()
-	case plan.Forget:
-		c.forget()
+	case plan.Undumpable:
+		c.add(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	case plan.NoNewPrivs:
 		c.add(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	case plan.Scope:
@@ -142,19 +142,6 @@ func (c *compiler) tie() {
 	c.add(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 	fds := unix.PollFd{Fd: statusFD}
 	c.add(unix.SYS_PPOLL, put(c.m, fds), 1, put(c.m, unix.Timespec{}), 0, 8).demand(0)
-}
-
-// forget overwrites the strings that the kernel put on the stack for sbx:
-// arguments, then the environment, then the name of the program file
-// (fs/exec.c). /proc/1/cmdline shows them even of a process that is not
-// dumpable.
-func (c *compiler) forget() {
-	if start, length := stringsArea(); length > 0 {
-		c.add(unix.SYS_OPENAT, at, c.m.str("/dev/zero"), unix.O_RDONLY|unix.O_CLOEXEC).to(slotFile)
-		c.add(unix.SYS_READ, 0, start, length).with(0, slotFile).demand(length)
-		c.add(unix.SYS_CLOSE).with(0, slotFile)
-	}
-	c.add(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 }
 
 // stringsArea is where the kernel put the process's strings.

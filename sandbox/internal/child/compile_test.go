@@ -27,7 +27,7 @@ func samples() []plan.Step {
 		plan.Symlink{Place: plan.Place{Path: "/a"}, Target: "b"}, plan.Symlink{Place: file, Target: "b"}, plan.WriteFile{Path: "/a"}, plan.WriteFile{Path: "/a", Data: "x"}, plan.Whiteout{Path: "/a"},
 		plan.Writable{Path: "/tmp"}, plan.ReadOnly{Path: "/"}, plan.ProbeUpper{Upper: "/proc/layer/upper"}, plan.Mask{Place: plan.Place{Path: "/proc/x"}, Optional: true}, plan.Proc{}, plan.ReadOnlyBelow{Path: "/a"}, plan.Sysfs{}, plan.Devpts{},
 		plan.LeaveHost{}, plan.Loopback{}, plan.Hostname{Name: "sbx"}, plan.ChangeDir{Path: "/"}, plan.Keyring{}, plan.Limits{Nofile: [2]uint64{1, 2}, Processes: 3}, plan.Bound{}, plan.Bound{Keep: []int{1}},
-		plan.Capabilities{}, plan.TieToParent{}, plan.Forget{}, plan.NoNewPrivs{}, plan.Scope{}, plan.Filter{Program: seccomp.Program{{Code: 6}}},
+		plan.Capabilities{}, plan.TieToParent{}, plan.Undumpable{}, plan.NoNewPrivs{}, plan.Scope{}, plan.Filter{Program: seccomp.Program{{Code: 6}}},
 		plan.Overlay{Lower: []string{"/proc/etc", "/etc"}, Place: plan.Place{Path: "/etc", Dir: true}},
 	}
 	for _, at := range []plan.Place{{Path: "/a", Dir: true}, {Path: "/a"}, tree, file, host} {
@@ -45,14 +45,14 @@ func TestCallNames(t *testing.T) {
 			t.Errorf("%s compiles to nothing", what)
 		}
 		for _, o := range ops {
-			if name := callName(o.nr); strings.HasPrefix(name, "syscall ") {
+			if name := callName(uintptr(o.nr)); strings.HasPrefix(name, "syscall ") {
 				t.Errorf("%s makes a call without a name: %s", what, name)
 			}
 		}
 	}
 	for _, s := range samples() {
 		delete(left, kindOf(s))
-		c := newCompiler(t)
+		c := testCompiler(t)
 		c.compile(s)
 		if c.err != nil {
 			t.Errorf("%s: %v", s, c.err)
@@ -68,32 +68,34 @@ func TestCallNames(t *testing.T) {
 	for kind := range left {
 		t.Errorf("no sample is a %s", kind)
 	}
-	c := newCompiler(t)
-	c.begin(20, 21, []int{200, 201, 205})
+	c := testCompiler(t)
+	c.begin(10, []int{200, 201, 205})
+	c.frame()
 	c.end()
 	check("the frame", c.ops)
-	c = newCompiler(t)
+	c = testCompiler(t)
 	c.command(&table{}, plan.Exec{Args: []string{"true"}, Path: []string{"/bin"}})
 	check("the command", c.ops)
 	if name := callName(1 << 20); name != "syscall 1048576" {
 		t.Errorf("an unknown call is %q", name)
 	}
 	type unknown struct{ plan.Private }
-	if c := newCompiler(t); true {
+	if c := testCompiler(t); true {
 		if c.compile(unknown{}); c.err == nil || !strings.Contains(c.err.Error(), "internal error") {
 			t.Errorf("a step that nothing knows: %v", c.err)
 		}
 	}
 }
 
-func newCompiler(t *testing.T) *compiler {
+func testCompiler(t *testing.T) *compiler {
 	t.Helper()
 	m, err := newMemory()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(m.free)
-	return &compiler{m: m, given: []int{200, 201}}
+	c := newCompiler(m)
+	c.given = []int{200, 201}
+	return c
 }
 
 // cString reads a C string out of the table.
@@ -117,7 +119,7 @@ func TestNoPathInOptions(t *testing.T) {
 	for _, path := range []string{"/home/me/a,upperdir=b", "/x:y", `/back\slash`, "/etc,x", "/etcetera/a:b", "/opt,x", "/opt/a:b", "/etc/a:b", "/usr/a,b", "/usr/a:b"} {
 		for _, at := range []plan.Place{{Path: path, Dir: true}, {Path: path + "/sub", Ground: path, Dir: true}} {
 			for _, staged := range []string{"", "id1"} {
-				c := newCompiler(t)
+				c := testCompiler(t)
 				c.compile(plan.Overlay{Lower: []string{path}, Staged: staged, Upper: "/proc/layer/upper", Work: "/proc/layer/work", Place: at})
 				overlays := 0
 				for _, o := range c.ops {
@@ -161,7 +163,6 @@ func TestMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.free()
 	a, b := m.str("abc"), m.str("")
 	c := put(m, uint64(7))
 	if a%8 != 0 || b%8 != 0 || c%8 != 0 || a == b || b == c {

@@ -79,7 +79,7 @@ func (p *Process) fault(r record) error {
 	if i >= len(ops) {
 		return fmt.Errorf("internal error: the sandbox reports a failure of call %d, which does not exist", i)
 	}
-	e := &StepError{Step: starting{}, Call: callName(ops[i].nr), Errno: errno}
+	e := &StepError{Step: starting{}, Call: callName(uintptr(ops[i].nr)), Errno: errno}
 	steps := p.plan.Steps
 	if steps == nil {
 		steps = p.launched

@@ -93,7 +93,7 @@ func faults(link string) []fault {
 var noFault = map[string]string{
 	"Keyring":     "only a quota that is used up fails, and that is the whole user's",
 	"TieToParent": "fails only where sbx has died; tests/escape_* kill it",
-	"Forget":      "fails only without /dev/zero",
+	"Undumpable":  "cannot fail",
 	"NoNewPrivs":  "the kernel has no reason to refuse it",
 	"Scope":       "needs Landlock ABI 6; TestScopeFault",
 }

@@ -1,6 +1,7 @@
 package child
 
 import (
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -9,16 +10,16 @@ import (
 // op is one system call of the table. The child makes no decision beyond what
 // stands here.
 type op struct {
-	nr  uintptr
 	arg [6]uintptr
+	// want is the result that exact demands: a short write is a failure.
+	want uintptr
+	nr   uint16
 	// from[i] > 0 takes argument i from slot from[i]-1, where an earlier op
 	// put its result.
 	from [6]uint8
 	// save > 0 puts the result into slot save-1.
 	save uint8
-	// exact demands that the result is want: a short write is a failure.
 	exact bool
-	want  uintptr
 	// quiet are errnos that are no failure; each use says why at its place.
 	quiet [4]uint16
 	// onSuccess and onQuiet skip that many of the ops that follow.
@@ -27,10 +28,17 @@ type op struct {
 	step uint16
 }
 
-// Descriptors of the child, from its first steps on.
+// Descriptors of the child.
 const (
 	statusFD = 3 // the pipe to sbx, close-on-exec
-	goFD     = 4 // sbx writes one byte when the rest of the table is there
+	// highFD is where the ends of the pipe are at first, out of the way.
+	highFD = 10
+)
+
+// Values of table.released.
+const (
+	releasedFirst = 1 + iota
+	releasedAll
 )
 
 // slots are the results that later ops use.
@@ -66,9 +74,11 @@ const (
 // child share, because the child is cloned before the plan is known; it holds
 // no Go pointer, only what lies in that memory itself.
 type table struct {
-	// first is run at once, setup after the byte on goFD, command by the
+	// first and setup are run when they have been released, command by the
 	// process that becomes the command.
 	first, setup, command []op
+	// released is a futex(2): how much of the table the child may run.
+	released uint32
 	// candidates are the paths to execve(2), in order.
 	candidates []uintptr
 	// argv and envp are NULL-terminated. script is argv for /bin/sh, with the
@@ -79,14 +89,16 @@ type table struct {
 	watch []uintptr
 	buf   unix.Statfs_t
 
-	slots   [slotCount]uintptr
-	record  record
-	cloner  uintptr // the thread that cloned the child
-	signals uint64  // what pid 1 waits for: all
-	info    [16]uint64
-	status  uint32
-	poll    unix.PollFd // goFD
-	answer  [8]byte
+	slots  [slotCount]uintptr
+	record record
+	cloner uintptr // the thread that cloned the child
+	// clonePID and cloneErrno are what a forked process (entry.go) has come to.
+	clonePID, cloneErrno uintptr
+	signals              uint64 // what pid 1 waits for: all
+	info                 [16]uint64
+	status               uint32
+	poll                 unix.PollFd // statusFD
+	zero                 unix.Timespec
 }
 
 // memory is where the table lies: a shared anonymous mapping, from which pieces
@@ -105,15 +117,27 @@ func newMemory() (*memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &memory{all: b, rest: b}, nil
+	return ownMemory(b), nil
+}
+
+// ownMemory is unmapped when nothing refers to it any more. To unmap it at the
+// end of a run would interrupt every processor, just before sbx exits.
+func ownMemory(b []byte) *memory {
+	m := &memory{all: b, rest: b}
+	runtime.AddCleanup(m, func(b []byte) { unix.Munmap(b) }, b)
+	return m
 }
 
 // stack cuts the child's stack and gives its upper end, with room for an
 // argument. The child needs less than the 800 bytes that nosplit functions may.
 func (m *memory) stack() uintptr {
 	b := m.cut(32 << 10)
-	return address(b) + uintptr(len(b)) - 64
+	return address(b) + uintptr(len(b)) - stackRoom
 }
+
+// stackRoom is above the child's stack: for an argument, and for what takes the
+// place of thread-local storage.
+const stackRoom = 64
 
 // heapAddress is the begin of the arena in which the heap lies.
 func heapAddress() uintptr {
@@ -123,12 +147,11 @@ func heapAddress() uintptr {
 // entryOf is the address of a function's code: a func value points to it.
 func entryOf(f func(*table)) uintptr { return **(**uintptr)(unsafe.Pointer(&f)) }
 
-func (m *memory) free() { unix.Munmap(m.all) }
-
 // cut returns n zero bytes, aligned, or nil if the memory is used up.
 func (m *memory) cut(n int) []byte {
 	n = (n + 15) &^ 15
 	if n > len(m.rest) {
+		m.rest = nil // Start looks how much is left
 		return nil
 	}
 	b := m.rest[:n:n]
@@ -178,7 +201,7 @@ func (m *memory) bytes(b []byte) uintptr {
 
 // strs copies C strings, their addresses into out.
 func (m *memory) strs(list []string, out []uintptr) []uintptr {
-	for i, s := range list {
+	for i, s := range list[:min(len(list), len(out))] {
 		out[i] = m.str(s)
 	}
 	return out

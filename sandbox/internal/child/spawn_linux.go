@@ -1,6 +1,7 @@
 package child
 
 import (
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -76,12 +77,11 @@ const heapArena = 64 << 20
 //go:norace
 //go:nosplit
 func (t *table) child() {
+	t.await(releasedFirst)
 	if at, errno := t.run(t.first); at >= 0 {
 		t.report(recordFault, at, errno)
 	}
-	if !t.proceed() {
-		t.exit()
-	}
+	t.await(releasedAll)
 	if at, errno := t.run(t.setup); at >= 0 {
 		t.report(recordFault, len(t.first)+at, errno)
 	}
@@ -92,31 +92,49 @@ func (t *table) child() {
 	t.init(pid)
 }
 
-// proceed waits for the byte that says that the rest of the table is there.
-// Nothing to read means that sbx has gone, or has no use for this child. sbx
-// mostly writes within a millisecond, which is less than an idle processor may
-// take to wake up: so the child looks a while before it sleeps.
+// await waits until a part of the table has been released. A child that is
+// never released is killed: by Abandon, or with sbx (tie).
+//
+// A futex and not a pipe: who writes to a pipe has its reader run on the same
+// processor, because mostly the writer then sleeps. sbx goes on.
 //
 //go:norace
 //go:nosplit
-func (t *table) proceed() bool {
-	for i := 0; ; i++ {
-		n, _, errno := syscall.RawSyscall6(unix.SYS_READ, goFD, uintptr(unsafe.Pointer(&t.answer)), 1, 0, 0, 0)
-		switch {
-		case errno == 0:
-			return n == 1
-		case errno != syscall.EAGAIN && errno != syscall.EINTR:
-			return false
-		case i < patience:
-			syscall.RawSyscall6(unix.SYS_SCHED_YIELD, 0, 0, 0, 0, 0, 0)
-		default:
-			syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&t.poll)), 1, 0, 0, 0, 0)
+func (t *table) await(part uint32) {
+	for {
+		now := atomic.LoadUint32(&t.released)
+		if now >= part {
+			return
 		}
+		syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&t.released)), futexWait, uintptr(now), 0, 0, 0)
 	}
 }
 
-// patience is how often proceed looks: some milliseconds.
-const patience = 5000
+// Operations of futex(2), on memory that processes share.
+const (
+	futexWait = 0
+	futexWake = 1
+)
+
+// release lets the child go on; it is the parent's side of await.
+func (t *table) release(part uint32) {
+	atomic.StoreUint32(&t.released, part)
+	syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&t.released)), futexWake, 1, 0, 0, 0)
+}
+
+// tie sends the child SIGKILL when the thread that cloned it ends, and ends it
+// if that has happened already: then nobody reads the status pipe, and ppoll(2)
+// reports POLLERR for it.
+//
+//go:norace
+//go:nosplit
+func (t *table) tie() {
+	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0)
+	n, _, _ := syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&t.poll)), 1, uintptr(unsafe.Pointer(&t.zero)), 0, 8, 0)
+	if n != 0 {
+		t.exit()
+	}
+}
 
 // spawn starts the command. The child of rawVfork never returns from here.
 //
@@ -157,7 +175,7 @@ func (t *table) run(ops []op) (failed int, errno syscall.Errno) {
 				o.arg[j] = t.slots[s-1]
 			}
 		}
-		r, _, e := syscall.RawSyscall6(o.nr, o.arg[0], o.arg[1], o.arg[2], o.arg[3], o.arg[4], o.arg[5])
+		r, _, e := syscall.RawSyscall6(uintptr(o.nr), o.arg[0], o.arg[1], o.arg[2], o.arg[3], o.arg[4], o.arg[5])
 		switch {
 		case e != 0 && !o.tolerates(e):
 			return i, e

@@ -19,17 +19,16 @@ var errNoFilter = errors.New("internal error: a plan with an empty system call f
 // Process is a sandbox: first launched, then started.
 type Process struct {
 	// PID is pid 1 of the sandbox, as the host sees it.
-	PID int
-	// status is read, proceed written.
-	status, proceed int
-	memory          *memory
-	table           *table
-	launched        []plan.Step
-	begin           int // the calls of compiler.begin
-	locked          bool
-	given           []int
-	namespaces      plan.Namespaces
-	plan            plan.Plan
+	PID        int
+	status     int // the pipe from it
+	memory     *memory
+	table      *table
+	launched   []plan.Step
+	begin      int // the calls of compiler.begin
+	locked     bool
+	given      []int
+	namespaces plan.Namespaces
+	plan       plan.Plan
 }
 
 // Ending is how a sandbox ended.
@@ -58,8 +57,8 @@ type Ending struct {
 //	parent                               child (pid 1)
 //	  clone ──────────────────────────►  the first steps
 //	  probe, plan, compile               …
-//	  newuidmap, newgidmap (ranges)      read(goFD)
-//	  write one byte ─────────────────►  the other steps
+//	  newuidmap, newgidmap (ranges)      futex wait
+//	  futex wake ─────────────────────►  the other steps
 //	                                     vfork ─────►  command: exec
 //	  read status  ◄──── fault, or the command's status
 //	  wait4        ◄──── exit; the kernel kills the rest
@@ -67,36 +66,27 @@ type Ending struct {
 // given are descriptors that the child keeps until the end of its setup, in
 // ascending order.
 func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error) {
+	if p, err := adopt(n, first, given); p != nil || err != nil {
+		return p, err
+	}
 	m, err := newMemory()
 	if err != nil {
 		return nil, fmt.Errorf("cannot allocate memory for the sandbox: %w", err)
 	}
-	p := &Process{memory: m, launched: first, namespaces: n, given: given, status: -1, proceed: -1}
+	p := &Process{memory: m, launched: first, namespaces: n, given: given}
 	status, err := pipe()
 	if err != nil {
-		p.release()
 		return nil, err
 	}
 	defer unix.Close(status[1])
 	p.status = status[0]
-	proceed, err := pipe()
-	if err != nil {
-		p.release()
-		return nil, err
-	}
-	defer unix.Close(proceed[0])
-	p.proceed = proceed[1]
-	if err := unix.SetNonblock(proceed[0], true); err != nil {
-		p.release()
-		return nil, fmt.Errorf("cannot make a pipe: %w", err)
-	}
-
 	t := &list[table](m, 1)[0]
 	t.signals = ^uint64(0)
-	t.poll = unix.PollFd{Fd: goFD, Events: unix.POLLIN}
+	t.released = releasedFirst
 	p.table = t
-	c := &compiler{m: m, ops: make([]op, 0, 300)}
-	c.begin(status[1], proceed[0], given)
+	c := newCompiler(m)
+	c.begin(status[1], given)
+	c.frame()
 	p.begin = len(c.ops)
 	c.steps(first)
 	t.first = c.take()
@@ -133,6 +123,50 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	return p, nil
 }
 
+// adopt takes over what sbx_start has begun, if that is what is wanted now; it
+// returns nil where there is nothing.
+func adopt(n plan.Namespaces, first []plan.Step, given []int) (*Process, error) {
+	e := early
+	early.pid = 0
+	if e.pid == 0 {
+		return nil, nil
+	}
+	unix.Close(int(e.status[1]))
+	for {
+		if _, err := unix.Wait4(int(e.pid), nil, unix.WALL, nil); err != unix.EINTR {
+			break
+		}
+	}
+	all := unsafe.Slice(*(**byte)(unsafe.Pointer(&e.memory)), memorySize)
+	t := (*table)(unsafe.Pointer(&all[0]))
+	p := &Process{
+		PID: int(t.clonePID), status: int(e.status[0]), memory: &memory{all: all, rest: all[earlySize:]}, table: t,
+		launched: first, namespaces: n,
+	}
+	switch {
+	case t.cloneErrno != 0:
+		p.release()
+		return nil, &CloneError{Errno: syscall.Errno(t.cloneErrno)}
+	case t.clonePID == 0: // someone has killed it
+		p.release()
+		return nil, nil
+	case !n.Net || len(given) > 0:
+		p.Abandon()
+		return nil, nil
+	}
+	c := newCompiler(p.memory)
+	c.frame()
+	p.begin = len(c.ops)
+	c.steps(first)
+	t.first = c.take()
+	if c.err != nil {
+		p.Abandon()
+		return nil, c.err
+	}
+	t.release(releasedFirst)
+	return p, nil
+}
+
 func (p *Process) unlock() {
 	if p.locked {
 		runtime.UnlockOSThread()
@@ -141,12 +175,7 @@ func (p *Process) unlock() {
 
 // release gives back what Launch has taken.
 func (p *Process) release() {
-	for _, fd := range []int{p.status, p.proceed} {
-		if fd >= 0 {
-			unix.Close(fd)
-		}
-	}
-	p.memory.free()
+	unix.Close(p.status)
 }
 
 // Fits says whether the plan begins as the child has begun. If it does not, the
@@ -164,7 +193,8 @@ func (p *Process) Abandon() {
 // Start lets a launched child go on with the plan, which must fit it.
 func (p *Process) Start(next plan.Plan) error {
 	p.plan = next
-	c := &compiler{m: p.memory, ops: make([]op, 0, 300), step: len(p.launched), given: p.given}
+	c := newCompiler(p.memory)
+	c.step, c.given = len(p.launched), p.given
 	c.steps(next.Steps[len(p.launched):])
 	c.end()
 	p.table.setup = c.take()
@@ -178,16 +208,10 @@ func (p *Process) Start(next plan.Plan) error {
 		c.err = p.mapIDs()
 	}
 	if c.err == nil {
-		_, c.err = unix.Write(p.proceed, []byte{1})
+		p.table.release(releasedAll)
+		return nil
 	}
-	if errors.Is(c.err, unix.EPIPE) {
-		// The first steps failed: the record says which.
-		_, err := p.Wait(nil)
-		return err
-	}
-	if c.err != nil {
-		p.Abandon()
-	}
+	p.Abandon()
 	return c.err
 }
 
@@ -209,10 +233,10 @@ func pipe() ([2]int, error) {
 		return p, fmt.Errorf("cannot make a pipe: %w", err)
 	}
 	for i, fd := range p {
-		if fd >= 10 {
+		if fd >= highFD {
 			continue
 		}
-		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 10)
+		high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, highFD)
 		if err != nil {
 			unix.Close(p[0])
 			unix.Close(p[1])

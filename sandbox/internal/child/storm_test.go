@@ -66,7 +66,7 @@ func TestStorm(t *testing.T) {
 	watchdog := time.AfterFunc(4*time.Minute, func() { panic("a start hangs") })
 	defer watchdog.Stop()
 	first := plan.First(uint32(os.Geteuid()), uint32(os.Getegid()), 0)
-	p := plan.Plan{Namespaces: plan.Namespaces{Net: true}, Steps: append(first, plan.Seal{}, plan.Capabilities{}, plan.TieToParent{}, plan.Forget{}, plan.NoNewPrivs{})}
+	p := plan.Plan{Namespaces: plan.Namespaces{Net: true}, Steps: append(first, plan.Seal{}, plan.Capabilities{}, plan.TieToParent{}, plan.Undumpable{}, plan.NoNewPrivs{})}
 	for i := range rounds {
 		// A third each: launched before it is known, abandoned, with a command.
 		switch i % 3 {

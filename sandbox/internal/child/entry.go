@@ -1,0 +1,167 @@
+package child
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The entry point of the sbx binary is sbx_start (cmd/sbx is linked with
+// -ldflags=-E=sbx_start), not that of the Go runtime. Where the command line
+// looks like an ordinary run it forks the sandbox's first process before the
+// runtime starts. That costs next to nothing there: a process that has just been
+// executed has hardly a page to copy, no other thread and no heap. Making the
+// namespaces then takes the kernel no longer than starting the runtime takes
+// sbx, and both go on at once.
+//
+//	sbx_start                            forked
+//	  fork ───────────────────────────►  unshare
+//	  the runtime starts, main             clone, as a child of sbx's ──►  pid 1
+//	  Launch: compile the first steps      exit                            futex wait
+//	  futex wake ─────────────────────────────────────────────────────►  the first steps
+//
+// A binary that was linked without the flag is slower and otherwise the same:
+// Launch then clones.
+//
+// There is no runtime yet, and no g: what spawn_linux.go says of the child holds
+// here for the parent too.
+
+// early is what sbx_start has begun.
+var early struct {
+	// pid is the forked process, 0 if there is none, and memory what it shares
+	// with this one.
+	pid, memory uintptr
+	// status is the pipe: read end, write end.
+	status [2]int32
+}
+
+// Early says whether there is something to adopt.
+func Early() bool { return early.pid != 0 }
+
+// earlyEntry is begin for sbx_start, which calls it as Go calls Go.
+var earlyEntry = begin
+
+// begin is called by sbx_start with the command line. A failure is no failure:
+// Launch tries again and says why.
+//
+//go:norace
+//go:nosplit
+func begin(argc uintptr, argv *[1 << 20]*[1 << 20]byte) {
+	if !ordinary(argc, argv) {
+		return
+	}
+	if euid, _, _ := syscall.RawSyscall6(unix.SYS_GETEUID, 0, 0, 0, 0, 0, 0); euid == 0 {
+		return // its files want idmapped mounts first
+	}
+	addr, _, errno := syscall.RawSyscall6(unix.SYS_MMAP, 0, memorySize, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE, ^uintptr(0), 0)
+	if errno != 0 || !earlyPipe() {
+		return
+	}
+	early.memory = addr
+	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	switch {
+	case errno != 0:
+	case pid == 0:
+		forked(*(**table)(unsafe.Pointer(&early.memory)))
+	default:
+		early.pid = pid
+	}
+}
+
+// earlyPipe is pipe.
+//
+//go:norace
+//go:nosplit
+func earlyPipe() bool {
+	p := &early.status
+	_, _, errno := syscall.RawSyscall6(unix.SYS_PIPE2, uintptr(unsafe.Pointer(p)), unix.O_CLOEXEC, 0, 0, 0, 0)
+	if errno != 0 {
+		return false
+	}
+	for i := range p {
+		high, _, errno := syscall.RawSyscall6(unix.SYS_FCNTL, uintptr(p[i]), unix.F_DUPFD_CLOEXEC, highFD, 0, 0, 0)
+		if errno != 0 {
+			return false
+		}
+		syscall.RawSyscall6(unix.SYS_CLOSE, uintptr(p[i]), 0, 0, 0, 0, 0)
+		p[i] = int32(high)
+	}
+	return true
+}
+
+// forked is the forked process: it makes the namespaces and pid 1.
+//
+//go:norace
+//go:nosplit
+func forked(t *table) {
+	t.signals = ^uint64(0)
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&t.signals)), 0, 8, 0, 0)
+	syscall.RawSyscall6(unix.SYS_DUP3, uintptr(early.status[1]), statusFD, unix.O_CLOEXEC, 0, 0, 0)
+	syscall.RawSyscall6(unix.SYS_CLOSE_RANGE, statusFD+1, ^uintptr(0)>>32, 0, 0, 0, 0)
+	flags := uintptr(unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC |
+		unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWNET)
+	_, _, errno := syscall.RawSyscall6(unix.SYS_UNSHARE, flags, 0, 0, 0, 0, 0)
+	t.cloneErrno = uintptr(errno)
+	if errno == 0 {
+		stack := uintptr(unsafe.Pointer(t)) + earlySize - stackRoom
+		t.clonePID, t.cloneErrno = rawClone(unix.CLONE_VM|unix.CLONE_PARENT|uintptr(unix.SIGCHLD), stack, **(**uintptr)(unsafe.Pointer(&childEntry)), t)
+	}
+	t.exit()
+}
+
+// childEntry is earlyChild for rawClone.
+var childEntry = earlyChild
+
+// earlyChild is pid 1.
+//
+//go:norace
+//go:nosplit
+func earlyChild(t *table) {
+	t.poll.Fd = statusFD
+	t.tie()
+	t.child()
+}
+
+// earlySize is what the table and the child's stack take of the shared memory.
+const earlySize = 36 << 10
+
+// ordinary says whether the command line looks like a run whose sandbox begins
+// as plan.First says. Nothing depends on the guess but the time it takes: a child
+// that does not fit is abandoned.
+//
+//go:norace
+//go:nosplit
+func ordinary(argc uintptr, argv *[1 << 20]*[1 << 20]byte) bool {
+	if argc < 3 || argc > 1<<19 || !isFlag(argv[1]) && !begins(argv[1], "run\x00") {
+		return false
+	}
+	for i := uintptr(1); i < argc; i++ {
+		switch {
+		case begins(argv[i], "--\x00"):
+			return true
+		case begins(argv[i], "--root"), begins(argv[i], "--net"), begins(argv[i], "--tmp-size"),
+			begins(argv[i], "--help"), begins(argv[i], "-h"):
+			return false // these make a sandbox that begins otherwise, or none
+		}
+	}
+	return false
+}
+
+//go:norace
+//go:nosplit
+func isFlag(arg *[1 << 20]byte) bool { return begins(arg, "-") }
+
+// begins says whether a C string begins with a prefix; "\x00" is its end.
+//
+//go:norace
+//go:nosplit
+func begins(arg *[1 << 20]byte, prefix string) bool {
+	for i := 0; i < len(prefix); i++ {
+		if arg[i] != prefix[i] {
+			return false
+		}
+	}
+	return true
+}
