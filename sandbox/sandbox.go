@@ -13,7 +13,7 @@ import (
 
 	"github.com/sbx-build/sbx/sandbox/host"
 	"github.com/sbx-build/sbx/sandbox/internal/child"
-	"github.com/sbx-build/sbx/sandbox/internal/nofile"
+	"github.com/sbx-build/sbx/sandbox/internal/early"
 	"github.com/sbx-build/sbx/sandbox/plan"
 	"github.com/sbx-build/sbx/sandbox/policy"
 	"github.com/sbx-build/sbx/sandbox/state"
@@ -56,7 +56,8 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	lock.Sweep()
+	sweep := time.AfterFunc(sweepAfter, func() { lock.Sweep(p.WorkDirs) })
+	defer sweep.Stop()
 	end, err := supervise.Wait(process)
 	lock.KeepIndexes(indexes)
 	if err != nil {
@@ -71,6 +72,10 @@ func (b *Begun) Run(o Options) (Status, error) {
 	}
 	return status, nil
 }
+
+// sweepAfter is when a run has the time to delete what earlier ones have left: a
+// command that takes less is not delayed by it.
+const sweepAfter = 100 * time.Millisecond
 
 // explain says after a failure what no tool can: the kernel refuses to copy up
 // files of owners and groups that are not mapped, with EOVERFLOW, "Value too
@@ -149,7 +154,7 @@ func (s *Session) plan(o Options) (plan.Plan, host.Facts, error) {
 			facts.NotIdmapped(err)
 		}
 	}
-	if soft, hard, ok := nofile.Original(); ok {
+	if soft, hard, ok := early.Nofile(); ok {
 		facts.Nofile = [2]uint64{soft, hard}
 	}
 	filter, err := Filter(o)

@@ -23,12 +23,12 @@ const module = "github.com/sbx-build/sbx"
 // package that is not listed may not exist.
 var mayImport = map[string][]string{
 	"cmd/sbx":                 {"sandbox", "sandbox/host", "sandbox/policy", "sandbox/plan", "sandbox/state"},
-	"sandbox":                 {"idmap", "seccomp", "sandbox/host", "sandbox/internal/child", "sandbox/internal/nofile", "sandbox/plan", "sandbox/policy", "sandbox/state", "sandbox/supervise"},
+	"sandbox":                 {"idmap", "seccomp", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/plan", "sandbox/policy", "sandbox/state", "sandbox/supervise"},
 	"sandbox/policy":          {},
-	"sandbox/host":            {"idmap", "sandbox/internal/nofile", "sandbox/policy"},
+	"sandbox/host":            {"idmap", "sandbox/internal/early", "sandbox/policy"},
 	"sandbox/plan":            {"idmap", "seccomp", "sandbox/host", "sandbox/policy"},
 	"sandbox/internal/child":  {"idmap", "sandbox/plan"},
-	"sandbox/internal/nofile": {},
+	"sandbox/internal/early": {},
 	"sandbox/state":           {"idmap", "sandbox/policy"},
 	"sandbox/supervise":       {"sandbox/internal/child"},
 	"idmap":                   {},
@@ -40,13 +40,13 @@ var mayImport = map[string][]string{
 // mayUse has, for each package that is dangerous, heavy or impure, who may
 // import it.
 var mayUse = map[string][]string{
-	"unsafe":                         {"sandbox/internal/child", "sandbox/internal/nofile", "tests/victim"},
+	"unsafe":                         {"sandbox/internal/child", "sandbox/internal/early", "tests/victim"},
 	"github.com/urfave/cli/v2":       {"cmd/sbx"},
 	"github.com/syndtr/gocapability": {"sandbox/plan", "sandbox/host"},
 	"github.com/xrash/smetrics":      {"cmd/sbx"},
-	"golang.org/x/sys":               {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/nofile", "sandbox/state", "sandbox/supervise", "idmap", "seccomp", "tests/victim"},
+	"golang.org/x/sys":               {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/state", "sandbox/supervise", "idmap", "seccomp", "tests/victim"},
 	// The parts that are data and pure functions ask the machine for nothing.
-	"os":        {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/nofile", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
+	"os":        {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
 	"os/exec":   {"sandbox", "idmap", "cmd/sbx", "tests", "tests/victim", "sandbox/host"},
 	"os/signal": {"sandbox/supervise", "sandbox/host", "cmd/sbx", "tests/victim"},
 	"time":      {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/state", "idmap", "tests", "tests/victim"},

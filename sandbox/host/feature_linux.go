@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sbx-build/sbx/sandbox/internal/nofile"
+	"github.com/sbx-build/sbx/sandbox/internal/early"
 )
 
 // Machine is what Diagnose and Explain go by: facts that decide whether a
@@ -290,7 +290,7 @@ func (m *Machine) limits() {
 	m.Processes, m.FileSize = read(unix.RLIMIT_NPROC).Cur, read(unix.RLIMIT_FSIZE).Cur
 	files := read(unix.RLIMIT_NOFILE)
 	m.Nofile = [2]uint64{files.Cur, files.Max}
-	if soft, hard, ok := nofile.Original(); ok {
+	if soft, hard, ok := early.Nofile(); ok {
 		m.Nofile = [2]uint64{soft, hard}
 	}
 }

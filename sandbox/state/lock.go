@@ -19,8 +19,7 @@ type Lock struct {
 	// still be alive. Lost says that the machine went down meanwhile.
 	Unclean, Lost bool
 	fd            int
-	mapped        bool     // the layer's files belong to more ids than the caller's
-	aside         []string // work directories of the mounts before
+	mapped        bool // the layer's files belong to more ids than the caller's
 }
 
 // BusyError is a layer that another run has.
@@ -161,35 +160,47 @@ func (k *Lock) Prepare(dirs, work []string) error {
 	return nil
 }
 
-// setAside renames a work directory away, or empties it where the place is taken.
+// asides bounds the work directories that wait to be swept.
+const asides = 16
+
+// setAside renames a work directory away, or empties it where that cannot be.
 func (k *Lock) setAside(dir string) error {
-	var err error = unix.EEXIST
-	if !k.mapped {
-		err = unix.Rename(dir, dir+".old")
+	if k.mapped {
+		return gone(emptyDir(dir))
 	}
-	switch err {
-	case nil:
-		k.aside = append(k.aside, dir+".old")
-	case unix.ENOENT:
-	default:
-		if !k.mapped {
-			k.aside = append(k.aside, dir+".old")
+	for i := range asides {
+		aside := dir + ".old" + strconv.Itoa(i)
+		switch err := unix.Rename(dir, aside); err {
+		case unix.ENOTEMPTY, unix.EEXIST:
+		default:
+			return gone(err)
 		}
-		err = emptyDir(dir)
 	}
+	// Many short runs in a row.
+	k.sweep(dir)
+	return gone(emptyDir(dir))
+}
+
+// gone takes the error of what is not there to be removed as success.
+func gone(err error) error {
 	if err == unix.ENOENT {
 		return nil
 	}
 	return err
 }
 
-// Sweep deletes what Prepare has renamed away. It may run while the layer is
-// mounted. Where it fails, the next Prepare sees to it.
-func (k *Lock) Sweep() {
-	for _, dir := range k.aside {
-		remove(dir)
+// Sweep deletes what Prepare has renamed away, in this run and in runs that were
+// too short to sweep. It may run while the layer is mounted.
+func (k *Lock) Sweep(work []string) {
+	for _, d := range work {
+		k.sweep(filepath.Join(k.Layer.Dir, d))
 	}
-	k.aside = nil
+}
+
+func (k *Lock) sweep(dir string) {
+	for i := range asides {
+		remove(dir + ".old" + strconv.Itoa(i))
+	}
 }
 
 // directory makes a directory of the layer, all of whose parents are sbx's own.

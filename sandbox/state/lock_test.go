@@ -202,10 +202,23 @@ func TestPrepare(t *testing.T) {
 			t.Errorf("%s has %v, %v", w, entries, err)
 		}
 	}
-	k.Sweep()
-	for _, w := range work {
-		if there(filepath.Join(l.Dir, w+".old")) {
-			t.Errorf("%s.old is still there", w)
+	// Short runs leave their work directories, up to a bound.
+	for range 3 * asides {
+		if err := k.Prepare(dirs, work); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(l.Dir, "work", "work", "x"))
+		chmod(t, filepath.Join(l.Dir, "work", "work"), 0)
+	}
+	chmod(t, filepath.Join(l.Dir, "work", "work"), 0o700)
+	k.Sweep(work)
+	entries, err := os.ReadDir(l.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.Contains(e.Name(), ".old") {
+			t.Errorf("%s is still there", e.Name())
 		}
 	}
 	if !there(l.Upper() + "/kept") {

@@ -67,7 +67,24 @@ func begin(argc uintptr, argv *[1 << 20]*[1 << 20]byte) {
 		forked(*(**table)(unsafe.Pointer(&early.memory)))
 	default:
 		early.pid = pid
+		prefault(image[0], image[1], unix.MADV_POPULATE_READ)
+		prefault(image[2], image[3], unix.MADV_POPULATE_WRITE)
 	}
+}
+
+// image is where the program lies: code and read-only data, zeroes (the linker's
+// runtime.text to runtime.epclntab, runtime.bss to runtime.ebss).
+var image [4]uintptr
+
+// prefault maps pages at once that the program touches anyway, one by one. It
+// saves a hundred page faults, each of which costs more in a virtual machine than
+// all of this. Linux 5.14; elsewhere it does nothing.
+//
+//go:norace
+//go:nosplit
+func prefault(from, to uintptr, advice uintptr) {
+	from &^= 4095
+	syscall.RawSyscall6(unix.SYS_MADVISE, from, to-from, advice, 0, 0, 0)
 }
 
 // earlyPipe is pipe.

@@ -18,7 +18,7 @@ type op struct {
 	// put its result.
 	from [6]uint8
 	// save > 0 puts the result into slot save-1.
-	save uint8
+	save  uint8
 	exact bool
 	// quiet are errnos that are no failure; each use says why at its place.
 	quiet [4]uint16

@@ -1,4 +1,4 @@
-package nofile_test
+package early_test
 
 import (
 	"os"
@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sbx-build/sbx/sandbox/internal/nofile"
+	"github.com/sbx-build/sbx/sandbox/internal/early"
 )
 
 // An external test package: an internal one would make nofile import os.
@@ -14,9 +14,9 @@ import (
 // The limit must be the caller's, not what package syscall made of it.
 func TestOriginal(t *testing.T) {
 	if os.Getenv("SBX_NOFILE_CHILD") == "1" {
-		soft, _, ok := nofile.Original()
+		soft, _, ok := early.Nofile()
 		if !ok || soft != 321 {
-			t.Fatalf("Original() = %d, %v; want 321", soft, ok)
+			t.Fatalf("Nofile() = %d, %v; want 321", soft, ok)
 		}
 		return
 	}

@@ -10,3 +10,13 @@ TEXT ·prlimit(SB),NOSPLIT,$0-16
 	SYSCALL
 	MOVQ	AX, ret+8(FP)
 	RET
+
+// func madvise(addr, length, advice uintptr) int
+TEXT ·madvise(SB),NOSPLIT,$0-32
+	MOVQ	$28, AX	// SYS_madvise
+	MOVQ	addr+0(FP), DI
+	MOVQ	length+8(FP), SI
+	MOVQ	advice+16(FP), DX
+	SYSCALL
+	MOVQ	AX, ret+24(FP)
+	RET

@@ -10,3 +10,13 @@ TEXT ·prlimit(SB),NOSPLIT,$0-16
 	SVC
 	MOVD	R0, ret+8(FP)
 	RET
+
+// func madvise(addr, length, advice uintptr) int
+TEXT ·madvise(SB),NOSPLIT,$0-32
+	MOVD	$233, R8	// SYS_madvise
+	MOVD	addr+0(FP), R0
+	MOVD	length+8(FP), R1
+	MOVD	advice+16(FP), R2
+	SVC
+	MOVD	R0, ret+24(FP)
+	RET
