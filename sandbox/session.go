@@ -59,7 +59,7 @@ func Open(o Options) (*Session, error) {
 		}
 	}
 	rules := policy.System()
-	for _, r := range policy.Toolchains(h, strings.Split(o.Getenv("PATH"), ":"), o.Getenv) {
+	for _, r := range policy.Toolchains(h, strings.Split(o.Getenv("PATH"), ":"), o.Getenv, host.AbsentBelow(h)) {
 		// A toolchain in the tree (.venv/bin, node_modules/.bin) is the tree's.
 		if !within(r.Target, s.Tree.Root, o.With) {
 			rules = append(rules, r)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,7 +53,11 @@ func goBuild(out, pkg string) error {
 		}
 		return os.WriteFile(out, data, 0o755)
 	}
-	cmd := exec.Command("go", "build", "-tags", "urfave_cli_no_docs", "-o", out, pkg)
+	args := []string{"build", "-tags", "urfave_cli_no_docs", "-o", out, pkg}
+	if pkg == "../cmd/sbx" {
+		args = slices.Insert(args, 1, "-ldflags=-E=sbx_start")
+	}
+	cmd := exec.Command("go", args...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build %s: %w\n%s", pkg, err, text)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,11 +18,7 @@ import (
 // paths looks at every source and at what stands where rules hide or bind below
 // shown directories.
 func (f *Facts) paths(p policy.Policy, mounts []Mount) error {
-	absent := absentBelow(p.Home)
 	for _, r := range p.Rules {
-		if r.Optional && absent(r.Source) {
-			continue
-		}
 		if r.Access == policy.Hidden {
 			if r.Optional && kindAt(r.Target) == Absent {
 				continue
@@ -80,15 +77,16 @@ func (f *Facts) paths(p policy.Policy, mounts []Mount) error {
 	return nil
 }
 
-// absentBelow answers for the many optional rules below $HOME, most of which
-// name nothing that exists: each directory on the way is read once, instead of
-// a look at each path.
-func absentBelow(home string) func(path string) bool {
-	read := map[string]map[string]bool{}
-	names := func(dir string) map[string]bool {
+// AbsentBelow answers for the many built-in rules below $HOME, most of which name
+// nothing that exists: each directory on the way is read once, instead of a look
+// at each path. It says false where it does not know.
+func AbsentBelow(home string) func(path string) bool {
+	buf := make([]byte, 16<<10)
+	read := map[string][]string{}
+	names := func(dir string) []string {
 		n, known := read[dir]
 		if !known {
-			n = entries(dir)
+			n = entries(dir, buf)
 			read[dir] = n
 		}
 		return n
@@ -101,7 +99,7 @@ func absentBelow(home string) func(path string) bool {
 		for name := range strings.SplitSeq(path[len(home)+1:], "/") {
 			if n := names(dir); n == nil {
 				return false // too large to read, or not readable
-			} else if !n[name] {
+			} else if !slices.Contains(n, name) {
 				return true
 			}
 			dir += "/" + name
@@ -110,29 +108,24 @@ func absentBelow(home string) func(path string) bool {
 	}
 }
 
-// entries are the names in a directory; nil where it cannot be read, or has so
-// many that looking at each path is quicker.
-func entries(dir string) map[string]bool {
+// entries are the names in a directory; nil where it cannot be read, or has more
+// than fit buf: then looking at each path is quicker.
+func entries(dir string, buf []byte) []string {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
 	}
 	defer unix.Close(fd)
-	buf := make([]byte, 16<<10)
 	n, err := unix.ReadDirent(fd, buf)
 	if err != nil {
 		return nil
 	}
-	var list []string
+	list := make([]string, 0, 32)
 	_, _, list = unix.ParseDirent(buf[:n], -1, list)
 	if n, err = unix.ReadDirent(fd, buf); err != nil || n > 0 {
 		return nil
 	}
-	set := make(map[string]bool, len(list))
-	for _, name := range list {
-		set[name] = true
-	}
-	return set
+	return list
 }
 
 // overlayable says whether a directory can be a lower layer: overlayfs gives

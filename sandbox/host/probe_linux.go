@@ -20,7 +20,7 @@ func Probe(p policy.Policy) (Facts, error) {
 	f := Facts{
 		UID:     uint32(os.Geteuid()),
 		GID:     uint32(os.Getegid()),
-		Paths:   make(map[string]Path, len(p.Rules)+len(p.With)+1),
+		Paths:   map[string]Path{},
 		Targets: map[string]Kind{},
 		Hides:   map[string]string{},
 	}

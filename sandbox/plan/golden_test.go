@@ -38,7 +38,7 @@ func desk() *situation {
 	s := &situation{
 		policy: policy.Policy{
 			Tree: tree, Home: home, Dir: tree + "/cmd",
-			Rules: append(policy.System(), policy.Toolchains(home, nil, func(string) string { return "" })...),
+			Rules: append(policy.System(), policy.Toolchains(home, nil, func(string) string { return "" }, nil)...),
 		},
 		facts: host.Facts{
 			UID: 1000, GID: 1000, User: "me", Group: "me", Shell: "/bin/bash", Gecos: "Me",
@@ -204,7 +204,7 @@ func (s *situation) callerIsRoot() {
 	s.facts.UID, s.facts.GID, s.facts.User, s.facts.Group = 0, 0, "root", "root"
 	s.policy.Home = "/root"
 	s.layer.Dir = "/root/.local/state/sbx/trees/app-0123/layers/default"
-	s.policy.Rules = append(policy.System(), policy.Toolchains("/root", nil, func(string) string { return "" })...)
+	s.policy.Rules = append(policy.System(), policy.Toolchains("/root", nil, func(string) string { return "" }, nil)...)
 	s.dirs("/root/go/pkg")
 	s.move("/root/app")
 }

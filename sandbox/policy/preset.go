@@ -2,6 +2,7 @@ package policy
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -9,7 +10,7 @@ import (
 // system, read-only. /etc, /var, /dev, /proc and the other places that the
 // sandbox generates are not rules; package plan knows them.
 func System() []Rule {
-	var rules []Rule
+	rules := make([]Rule, 0, 32)
 	for _, p := range []string{
 		"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", // merged-/usr: symlinks
 		"/opt",                                                            // add-on packages, hier(7)
@@ -65,19 +66,19 @@ var homeCaches = []string{
 
 // Toolchains returns the rules for toolchains and caches below home: the known
 // places, the directories of path (a split $PATH) and what the environment
-// says in GOROOT, CARGO_HOME and the like. What does not exist is dropped
-// later, by the prober.
-func Toolchains(home string, path []string, getenv func(string) string) []Rule {
+// says in GOROOT, CARGO_HOME and the like. Most do not exist: those of which absent
+// says so are left out, because to carry them along takes a start longer than all
+// else about rules. nil leaves out none; what does not exist is dropped later, by
+// the prober.
+func Toolchains(home string, path []string, getenv func(string) string, absent func(path string) bool) []Rule {
 	if home == "" {
 		return nil
 	}
-	rules := make([]Rule, 0, 160)
-	seen := make(map[string]bool, len(homeCaches)+len(homePrograms))
+	var rules []Rule
 	known := func(access Access, p, set string) {
-		if seen[p] {
+		if absent != nil && absent(p) || slices.ContainsFunc(rules, func(r Rule) bool { return r.Source == p }) {
 			return
 		}
-		seen[p] = true
 		rules = append(rules, Rule{Access: access, Source: p, Target: p, Optional: true, Origin: Origin{Builtin: set}})
 	}
 	// add is for what the environment says.

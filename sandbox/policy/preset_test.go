@@ -10,7 +10,7 @@ func noEnv(string) string { return "" }
 
 // builtin are all the rules that stand without any flag.
 func builtin(home string, path []string, getenv func(string) string) []Rule {
-	return slices.Concat(System(), Toolchains(home, path, getenv))
+	return slices.Concat(System(), Toolchains(home, path, getenv, nil))
 }
 
 // TestBuiltinShowsNoSecret holds, for every built-in rule, that it neither is,
@@ -52,7 +52,7 @@ func TestEnvironmentShowsNoSecret(t *testing.T) {
 			} else {
 				path = []string{place}
 			}
-			for _, r := range Toolchains(home, path, getenv) {
+			for _, r := range Toolchains(home, path, getenv, nil) {
 				if p := Exposes(r.Source, home, nil); p != "" {
 					t.Errorf("%q in the environment: %s shows %s", place, r, p)
 				}
@@ -61,10 +61,24 @@ func TestEnvironmentShowsNoSecret(t *testing.T) {
 	}
 }
 
+// TestAbsent: what is known to be absent is left out, whoever named it.
+func TestAbsent(t *testing.T) {
+	const home = "/home/me"
+	env := map[string]string{"GOROOT": home + "/sdk/go1", "CARGO_HOME": home + "/c"}
+	absent := func(p string) bool { return !Below(p, home+"/.cargo") && p != home+"/sdk" }
+	var got []string
+	for _, r := range Toolchains(home, []string{home + "/tools/bin"}, func(n string) string { return env[n] }, absent) {
+		got = append(got, r.Source[len(home)+1:])
+	}
+	if want := []string{".cargo/registry", ".cargo/git", "sdk", ".cargo/bin", ".cargo/env"}; !slices.Equal(got, want) {
+		t.Errorf("rules for %q, want %q", got, want)
+	}
+}
+
 func TestToolchains(t *testing.T) {
 	const home = "/home/me"
 	env := map[string]string{"GOMODCACHE": "/home/me/mod", "GOROOT": "/home/me/go1.26/", "JAVA_HOME": "/opt/java", "NVM_DIR": "relative", "PIP_CACHE_DIR": "/home/me/.npm"}
-	rules := Toolchains(home, []string{"/usr/bin", "/home/me/tools/bin", "/home/me/.x/bin", "/home/me/.x/../y/sbin", "rel/bin", "", "/home/me/bin", "/home/me/.ssh/bin"}, func(n string) string { return env[n] })
+	rules := Toolchains(home, []string{"/usr/bin", "/home/me/tools/bin", "/home/me/.x/bin", "/home/me/.x/../y/sbin", "rel/bin", "", "/home/me/bin", "/home/me/.ssh/bin"}, func(n string) string { return env[n] }, nil)
 	got := map[string]Access{}
 	for _, r := range rules {
 		if _, twice := got[r.Target]; twice {
@@ -96,7 +110,7 @@ func TestToolchains(t *testing.T) {
 			t.Errorf("%s is shown: %v", p, a)
 		}
 	}
-	if rules := Toolchains("", []string{"/home/me/bin"}, noEnv); rules != nil {
+	if rules := Toolchains("", []string{"/home/me/bin"}, noEnv, nil); rules != nil {
 		t.Errorf("without a home there are rules: %v", rules)
 	}
 }
@@ -104,7 +118,7 @@ func TestToolchains(t *testing.T) {
 // TestToolchainsOfRoot: for a caller whose home is /root, which is secret to
 // everybody else, the directories of $PATH count as for everybody else.
 func TestToolchainsOfRoot(t *testing.T) {
-	rules := Toolchains("/root", []string{"/root/tools/bin", "/root/.ssh/bin"}, noEnv)
+	rules := Toolchains("/root", []string{"/root/tools/bin", "/root/.ssh/bin"}, noEnv, nil)
 	has := func(p string) bool { return slices.ContainsFunc(rules, func(r Rule) bool { return r.Target == p }) }
 	if !has("/root/tools/bin") {
 		t.Error("/root/tools/bin of $PATH is not shown")

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,11 @@ var forwarded = []os.Signal{
 	unix.SIGALRM, unix.SIGWINCH, unix.SIGCONT, unix.SIGTSTP, unix.SIGIO, unix.SIGPWR, unix.SIGVTALRM,
 }
 
+// forwardAfter is when the command has surely been executed. A signal that comes
+// before ends sbx, and with it the sandbox. To take signals in hand costs the runtime a
+// change of threads for each, which would compete with the child's last steps.
+const forwardAfter = 15 * time.Millisecond
+
 // Wait passes signals to the sandbox until the command has ended and
 // everything in it is gone.
 //
@@ -28,15 +34,14 @@ var forwarded = []os.Signal{
 // alone, and the command exactly once, through here. Ctrl-Z stops the command
 // and then sbx; SIGCONT resumes both.
 func Wait(p *child.Process) (child.Ending, error) {
-	signals := make(chan os.Signal, 16)
-	// At the side: it takes the runtime half a millisecond, a change of threads
-	// for every signal. signal.Stop would take it again, just before sbx exits;
-	// nobody reads the channel then, and the signals are lost.
-	go signal.Notify(signals, slices.DeleteFunc(slices.Clone(forwarded), signal.Ignored)...)
 	defer rememberTerminals().restore()
 	var over sync.Mutex // held while the pid may be used, and for good at the end
 	done := make(chan struct{})
-	go func() {
+	forward := time.AfterFunc(forwardAfter, func() {
+		signals := make(chan os.Signal, 16)
+		// There is no signal.Stop: it takes as long, and sbx mostly exits when
+		// the command has. Until then the signals have no effect.
+		signal.Notify(signals, slices.DeleteFunc(slices.Clone(forwarded), signal.Ignored)...)
 		for {
 			select {
 			case <-done:
@@ -55,7 +60,8 @@ func Wait(p *child.Process) (child.Ending, error) {
 				over.Unlock()
 			}
 		}
-	}()
+	})
+	defer forward.Stop()
 	return p.Wait(func() {
 		over.Lock()
 		close(done)
