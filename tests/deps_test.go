@@ -22,19 +22,19 @@ const module = "github.com/sbx-build/sbx"
 // direction of the pipeline, from flags to policy, plan, program and process. A
 // package that is not listed may not exist.
 var mayImport = map[string][]string{
-	"cmd/sbx":                 {"sandbox", "sandbox/host", "sandbox/policy", "sandbox/plan", "sandbox/state"},
-	"sandbox":                 {"idmap", "seccomp", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/plan", "sandbox/policy", "sandbox/state", "sandbox/supervise"},
-	"sandbox/policy":          {},
-	"sandbox/host":            {"idmap", "sandbox/internal/early", "sandbox/policy"},
-	"sandbox/plan":            {"idmap", "seccomp", "sandbox/host", "sandbox/policy"},
-	"sandbox/internal/child":  {"idmap", "sandbox/plan"},
+	"cmd/sbx":                {"sandbox", "sandbox/host", "sandbox/policy", "sandbox/plan", "sandbox/state"},
+	"sandbox":                {"idmap", "seccomp", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/plan", "sandbox/policy", "sandbox/state", "sandbox/supervise"},
+	"sandbox/policy":         {},
+	"sandbox/host":           {"idmap", "sandbox/internal/early", "sandbox/policy"},
+	"sandbox/plan":           {"idmap", "seccomp", "sandbox/host", "sandbox/policy"},
+	"sandbox/internal/child": {"idmap", "sandbox/plan"},
 	"sandbox/internal/early": {},
-	"sandbox/state":           {"idmap", "sandbox/policy"},
-	"sandbox/supervise":       {"sandbox/internal/child"},
-	"idmap":                   {},
-	"seccomp":                 {},
-	"tests":                   {},
-	"tests/victim":            {},
+	"sandbox/state":          {"idmap", "sandbox/policy"},
+	"sandbox/supervise":      {"sandbox/internal/child"},
+	"idmap":                  {},
+	"seccomp":                {},
+	"tests":                  {},
+	"tests/victim":           {},
 }
 
 // mayUse has, for each package that is dangerous, heavy or impure, who may

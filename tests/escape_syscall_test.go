@@ -3,6 +3,7 @@ package tests
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -166,6 +167,11 @@ func TestEscapeSyscallOtherABIs(t *testing.T) {
 		path := filepath.Join(tree, abi.name)
 		if err := os.WriteFile(path, abi.elf, 0o755); err != nil {
 			t.Fatal(err)
+		}
+		if err := a.command(tree, nil, path).Start(); errors.Is(err, unix.ENOEXEC) {
+			// Some hypervisors run no 32 bit code.
+			t.Logf("%s: this machine cannot execute it at all", abi.name)
+			continue
 		}
 		out := finish(t, a.command(tree, nil, path))
 		in := a.sbx(t, tree, "--", "./"+abi.name)

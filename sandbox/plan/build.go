@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -19,6 +20,11 @@ type Layer struct {
 	Dir string
 	// ID is a hex string of the layer's own, from which the machine-id comes.
 	ID string
+	// Borrowed are the upper directories, relative to Dir, that other runs have
+	// mounted and lend, in the order in which sbx hands the mounts on.
+	Borrowed []string
+	// Lend says that other runs may want the mounts of this one.
+	Lend bool
 }
 
 // Build turns what is wanted into what will be done. It is pure: it looks at
@@ -37,6 +43,9 @@ func Build(p policy.Policy, f host.Facts, l Layer, filter seccomp.Program, c Exe
 	}
 	b.plan.Watch = []string{"/tmp"}
 	b.first(f.UIDs, f.GIDs, p.Root && !f.UIDs.Single(), f.Idmapped, b.plan.Namespaces.Net, f.Landlock)
+	if n := len(l.Borrowed); n > 0 {
+		b.add(Borrow{Count: n})
+	}
 	b.devices()
 	b.stage(mounts)
 	b.add(Seal{}, b.open())
@@ -290,6 +299,36 @@ func machineID(l Layer) string {
 	return fmt.Sprintf("%x\n", sum[:16])
 }
 
+// BuildJoin runs a command in the namespaces of another run, with the limits and
+// the filter of its own plan, and no more than that.
+func BuildJoin(of Plan, kinds []string, c Exec) Plan {
+	p := Plan{Namespaces: Namespaces{Shared: true}, Exec: c, Steps: []Step{Join{Kinds: kinds}}}
+	for _, s := range of.Steps {
+		switch s.(type) {
+		case Keyring, Bound, Scope, ChangeDir, Limits, Capabilities, TieToParent, Undumpable, NoNewPrivs, Filter:
+			p.Steps = append(p.Steps, s)
+		}
+	}
+	return p
+}
+
+// BuildCopy makes copies of a detached mount, in the user namespace that owns it.
+func BuildCopy(count int) Plan {
+	return Plan{Namespaces: Namespaces{Shared: true}, Steps: []Step{Join{Kinds: []string{"user"}}, Copy{Count: count}}}
+}
+
+// Lent are the upper directories whose mounts the plan lends, relative to the
+// layer, in the order of its steps.
+func (p Plan) Lent() []string {
+	var list []string
+	for _, s := range p.Steps {
+		if o, ok := s.(Overlay); ok && o.Lend && o.Upper != "" {
+			list = append(list, path.Clean(strings.TrimPrefix(o.Upper, Scratch+"/"+LayerName+"/")))
+		}
+	}
+	return list
+}
+
 // BuildProbe asks the kernel whether the upper directories that a plan mounts
 // are free. It succeeds if all of them are, and fails with EBUSY if one is
 // mounted.
@@ -313,7 +352,7 @@ func BuildProbe(p Plan) Plan {
 			s.Idmapped = 0
 			probe.Steps = append(probe.Steps, s)
 		case Overlay:
-			if s.Upper != "" {
+			if s.Upper != "" && s.Borrowed == 0 {
 				probe.Steps = append(probe.Steps, ProbeUpper{Upper: s.Upper})
 			}
 		}

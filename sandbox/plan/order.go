@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -95,6 +96,9 @@ func (b *builder) mounts() ([]mount, error) {
 
 // overlay is a copy-on-write directory, with its upper in the layer.
 func (b *builder) overlay(source, target, dir, why string) mount {
+	if slices.Contains(b.layer.Borrowed, join(dir, "upper")) {
+		return mount{path: target, kind: overlayMount, dir: true, source: source, layer: dir, why: why}
+	}
 	for _, sub := range []string{"upper", "work"} {
 		b.plan.LayerDirs = append(b.plan.LayerDirs, join(dir, sub))
 	}
@@ -269,7 +273,10 @@ func (b *builder) mount(m mount, at Place) {
 		b.add(Bind{Source: m.source, Staged: m.staged, System: m.system, ReadOnly: m.readOnly || m.staged == "", Place: at})
 	case overlayMount:
 		dir := join(Scratch+"/"+LayerName, m.layer)
-		b.add(Overlay{Lower: []string{m.source}, Staged: m.staged, Upper: dir + "/upper", Work: dir + "/work", Place: at})
+		b.add(Overlay{
+			Lower: []string{m.source}, Staged: m.staged, Upper: dir + "/upper", Work: dir + "/work", Place: at,
+			Borrowed: 1 + slices.Index(b.layer.Borrowed, join(m.layer, "upper")), Lend: b.layer.Lend,
+		})
 	case maskMount:
 		b.add(Mask{Place: at})
 	case symlink:

@@ -24,10 +24,17 @@ const (
 
 // Namespaces are the namespaces that the sandbox does not share with the host.
 // User, mount, pid, ipc, uts and cgroup namespaces are always new.
-type Namespaces struct{ Net bool }
+type Namespaces struct {
+	Net bool
+	// Shared says that no namespace is new: those of another run are joined.
+	Shared bool
+}
 
 // String lists them in the words of namespaces(7).
 func (n Namespaces) String() string {
+	if n.Shared {
+		return line("namespaces", "those of another run")
+	}
 	s := "user mount pid ipc uts cgroup"
 	if n.Net {
 		s += " net"

@@ -113,7 +113,19 @@ type (
 		Staged      string
 		Upper, Work string
 		Place       Place
+		// Borrowed > 0 mounts that one of what Borrow has taken, instead of an
+		// overlay of its own: another run has the upper mounted.
+		Borrowed int
+		// Lend sends sbx a copy of the mount, for other runs.
+		Lend bool
 	}
+	// Borrow takes so many mounts from sbx, which has them from other runs.
+	Borrow struct{ Count int }
+	// Join enters the namespaces of another run, of which sbx has descriptors.
+	Join struct{ Kinds []string }
+	// Copy takes one detached mount from sbx and sends it so many copies. It does
+	// so in a mount namespace of its own, in which nothing has ever run.
+	Copy struct{ Count int }
 	// ProbeUpper fails with EBUSY if an overlay has the directory as its
 	// upper, and mounts nothing.
 	ProbeUpper struct{ Upper string }
@@ -186,6 +198,9 @@ func (Writable) isStep()      {}
 func (ReadOnly) isStep()      {}
 func (Overlay) isStep()       {}
 func (ProbeUpper) isStep()    {}
+func (Borrow) isStep()        {}
+func (Join) isStep()          {}
+func (Copy) isStep()          {}
 func (Mask) isStep()          {}
 func (Proc) isStep()          {}
 func (ReadOnlyBelow) isStep() {}
@@ -281,11 +296,19 @@ func (s Overlay) String() string {
 	rest := "lower=" + strings.Join(lowers, ":")
 	if s.Upper != "" {
 		rest += " upper=" + show(s.Upper)
+		if s.Borrowed > 0 {
+			rest += " of another run"
+		}
 	} else {
 		rest += " ro"
 	}
 	return line("overlay", show(s.Place.Path), rest)
 }
+func (s Borrow) String() string {
+	return line("borrow", fmt.Sprintf("%d mounts of another run", s.Count))
+}
+func (s Copy) String() string          { return line("copy", fmt.Sprintf("%d times a mount", s.Count)) }
+func (s Join) String() string          { return line("join", strings.Join(s.Kinds, " ")) }
 func (s ProbeUpper) String() string    { return line("probe", show(s.Upper)) }
 func (s Mask) String() string          { return line("mask", show(s.Place.Path)) }
 func (s Proc) String() string          { return line("proc", "/proc") }

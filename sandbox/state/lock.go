@@ -168,6 +168,13 @@ func (k *Lock) setAside(dir string) error {
 	if k.mapped {
 		return gone(emptyDir(dir))
 	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return gone(err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return unix.ENOTDIR
+	}
 	for i := range asides {
 		aside := dir + ".old" + strconv.Itoa(i)
 		switch err := unix.Rename(dir, aside); err {

@@ -18,7 +18,9 @@ type compiler struct {
 	scratch int
 	// given are descriptors of mounts that the child inherits.
 	given []int
-	err   error
+	// header is the address of table.header.
+	header uintptr
+	err    error
 }
 
 // steps compiles plan steps, which follow those already compiled.
@@ -97,6 +99,9 @@ func (c *compiler) begin(status int, given []int) {
 // process that is not dumpable.
 func (c *compiler) frame() {
 	c.add(unix.SYS_UMASK, 0).to(slotUmask)
+	// Ctrl-C at the terminal is for sbx, which passes it on. EPERM: a session
+	// leader already.
+	c.add(unix.SYS_SETSID).ok(unix.EPERM)
 	// struct sigaction begins with the handler: SIG_DFL is 0, SIG_IGN 1.
 	byDefault := put(c.m, [8]uintptr{0})
 	for s := 1; s <= 64; s++ {
@@ -204,6 +209,12 @@ func (c *compiler) compile(s plan.Step) {
 		c.overlay(s)
 	case plan.ProbeUpper:
 		c.probe(s)
+	case plan.Borrow:
+		c.receive(s.Count)
+	case plan.Join:
+		c.join(s)
+	case plan.Copy:
+		c.copyMount(s.Count)
 	case plan.Mask:
 		c.mask(s)
 	case plan.ReadOnlyBelow:

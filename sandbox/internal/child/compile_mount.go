@@ -192,6 +192,32 @@ const lowerFD = 40
 // any other source and named by its descriptor.
 func (c *compiler) overlay(s plan.Overlay) {
 	g := c.m
+	target := s.Place.Path
+	if s.Place.Ground != "" {
+		c.scratch++
+		target = fmt.Sprintf("%s/m%d", plan.Scratch, c.scratch)
+		c.node(target, true)
+	}
+	if s.Borrowed > 0 {
+		fd := uintptr(borrowFD + s.Borrowed - 1)
+		c.add(unix.SYS_MOVE_MOUNT, fd, g.str(""), at, g.str(target), unix.MOVE_MOUNT_F_EMPTY_PATH)
+		c.add(unix.SYS_CLOSE, fd)
+	} else {
+		c.mountOverlay(s, target)
+	}
+	if s.Lend {
+		c.lend(target)
+	}
+	if s.Place.Ground != "" {
+		c.walk(s.Place)
+		empty := g.str("")
+		c.add(unix.SYS_MOVE_MOUNT, at, g.str(target), 0, empty, unix.MOVE_MOUNT_T_EMPTY_PATH).with(2, slotDir)
+		c.add(unix.SYS_CLOSE).with(0, slotDir)
+	}
+}
+
+func (c *compiler) mountOverlay(s plan.Overlay, target string) {
+	g := c.m
 	var lowers []string
 	for _, l := range s.Lower {
 		switch {
@@ -226,19 +252,7 @@ func (c *compiler) overlay(s plan.Overlay) {
 		flags |= unix.MS_RDONLY
 	}
 	options += overlayOptions
-	target := s.Place.Path
-	if s.Place.Ground != "" {
-		c.scratch++
-		target = fmt.Sprintf("%s/m%d", plan.Scratch, c.scratch)
-		c.node(target, true)
-	}
 	c.add(unix.SYS_MOUNT, g.str("overlay"), g.str(target), g.str("overlay"), flags, g.str(options))
-	if s.Place.Ground != "" {
-		c.walk(s.Place)
-		empty := g.str("")
-		c.add(unix.SYS_MOVE_MOUNT, at, g.str(target), 0, empty, unix.MOVE_MOUNT_T_EMPTY_PATH).with(2, slotDir)
-		c.add(unix.SYS_CLOSE).with(0, slotDir)
-	}
 }
 
 // probe mounts an overlay that must fail. With index=on a second user of an

@@ -32,7 +32,7 @@ var early struct {
 	// pid is the forked process, 0 if there is none, and memory what it shares
 	// with this one.
 	pid, memory uintptr
-	// status is the pipe: read end, write end.
+	// status is the socket: this end, the child's.
 	status [2]int32
 }
 
@@ -56,7 +56,7 @@ func begin(argc uintptr, argv *[1 << 20]*[1 << 20]byte) {
 	}
 	addr, _, errno := syscall.RawSyscall6(unix.SYS_MMAP, 0, memorySize, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_SHARED|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE, ^uintptr(0), 0)
-	if errno != 0 || !earlyPipe() {
+	if errno != 0 || !earlySocket() {
 		return
 	}
 	early.memory = addr
@@ -87,13 +87,13 @@ func prefault(from, to uintptr, advice uintptr) {
 	syscall.RawSyscall6(unix.SYS_MADVISE, from, to-from, advice, 0, 0, 0)
 }
 
-// earlyPipe is pipe.
+// earlySocket is socketpair.
 //
 //go:norace
 //go:nosplit
-func earlyPipe() bool {
+func earlySocket() bool {
 	p := &early.status
-	_, _, errno := syscall.RawSyscall6(unix.SYS_PIPE2, uintptr(unsafe.Pointer(p)), unix.O_CLOEXEC, 0, 0, 0, 0)
+	_, _, errno := syscall.RawSyscall6(unix.SYS_SOCKETPAIR, unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0, uintptr(unsafe.Pointer(p)), 0, 0)
 	if errno != 0 {
 		return false
 	}
@@ -115,6 +115,13 @@ func earlyPipe() bool {
 func forked(t *table) {
 	t.signals = ^uint64(0)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&t.signals)), 0, 8, 0, 0)
+	for fd := uintptr(0); fd <= 2; fd++ {
+		// As the runtime does for sbx itself: what is closed must not become
+		// something else.
+		if _, _, errno := syscall.RawSyscall6(unix.SYS_FCNTL, fd, unix.F_GETFD, 0, 0, 0, 0); errno != 0 {
+			syscall.RawSyscall6(unix.SYS_OPENAT, at, uintptr(unsafe.Pointer(&devNull)), unix.O_RDWR, 0, 0, 0)
+		}
+	}
 	syscall.RawSyscall6(unix.SYS_DUP3, uintptr(early.status[1]), statusFD, unix.O_CLOEXEC, 0, 0, 0)
 	syscall.RawSyscall6(unix.SYS_CLOSE_RANGE, statusFD+1, ^uintptr(0)>>32, 0, 0, 0, 0)
 	flags := uintptr(unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC |
@@ -127,6 +134,8 @@ func forked(t *table) {
 	}
 	t.exit()
 }
+
+var devNull = [...]byte{'/', 'd', 'e', 'v', '/', 'n', 'u', 'l', 'l', 0}
 
 // childEntry is earlyChild for rawClone.
 var childEntry = earlyChild

@@ -50,6 +50,12 @@ func task(s plan.Step) string {
 		return fmt.Sprintf("overlay %q", s.Place.Path)
 	case plan.ProbeUpper:
 		return "use the layer"
+	case plan.Borrow:
+		return "share the layer with another run"
+	case plan.Join:
+		return "join the run"
+	case plan.Copy:
+		return "copy a mount of the layer"
 	case plan.Mask:
 		return fmt.Sprintf("hide %q", s.Place.Path)
 	case plan.Proc:
@@ -163,7 +169,7 @@ var calls = [...]struct {
 	{unix.SYS_MKDIRAT, "mkdirat"}, {unix.SYS_MKNODAT, "mknodat"}, {unix.SYS_MOUNT, "mount"}, {unix.SYS_MOUNT_SETATTR, "mount_setattr"},
 	{unix.SYS_MOVE_MOUNT, "move_mount"}, {unix.SYS_OPENAT, "openat"}, {unix.SYS_OPENAT2, "openat2"}, {unix.SYS_OPEN_TREE, "open_tree"},
 	{unix.SYS_PIVOT_ROOT, "pivot_root"}, {unix.SYS_PPOLL, "ppoll"}, {unix.SYS_PRCTL, "prctl"}, {unix.SYS_PRLIMIT64, "prlimit"},
-	{unix.SYS_READ, "read"}, {unix.SYS_RENAMEAT2, "renameat2"}, {unix.SYS_RT_SIGACTION, "rt_sigaction"}, {unix.SYS_RT_SIGPROCMASK, "rt_sigprocmask"},
+	{unix.SYS_READ, "read"}, {unix.SYS_RECVMSG, "recvmsg"}, {unix.SYS_SENDMSG, "sendmsg"}, {unix.SYS_SETNS, "setns"}, {unix.SYS_UNSHARE, "unshare"}, {unix.SYS_RENAMEAT2, "renameat2"}, {unix.SYS_RT_SIGACTION, "rt_sigaction"}, {unix.SYS_RT_SIGPROCMASK, "rt_sigprocmask"},
 	{unix.SYS_SECCOMP, "seccomp"}, {unix.SYS_SETGROUPS, "setgroups"}, {unix.SYS_SETHOSTNAME, "sethostname"}, {unix.SYS_SETRESGID, "setresgid"},
 	{unix.SYS_SETRESUID, "setresuid"}, {unix.SYS_SETSID, "setsid"}, {unix.SYS_SOCKET, "socket"}, {unix.SYS_SYMLINKAT, "symlinkat"},
 	{unix.SYS_UMASK, "umask"}, {unix.SYS_UMOUNT2, "umount2"}, {unix.SYS_UNLINKAT, "unlinkat"}, {unix.SYS_WRITE, "write"},

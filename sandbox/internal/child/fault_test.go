@@ -94,6 +94,9 @@ var noFault = map[string]string{
 	"Keyring":     "only a quota that is used up fails, and that is the whole user's",
 	"TieToParent": "fails only where sbx has died; tests/escape_* kill it",
 	"Undumpable":  "cannot fail",
+	"Borrow":      "waits until sbx sends; lend_test.go",
+	"Copy":        "waits until sbx sends; lend_test.go",
+	"Join":        "waits until sbx sends; lend_test.go",
 	"NoNewPrivs":  "the kernel has no reason to refuse it",
 	"Scope":       "needs Landlock ABI 6; TestScopeFault",
 }

@@ -30,9 +30,12 @@ type op struct {
 
 // Descriptors of the child.
 const (
-	statusFD = 3 // the pipe to sbx, close-on-exec
-	// highFD is where the ends of the pipe are at first, out of the way.
+	statusFD = 3 // the socket to sbx, close-on-exec
+	// highFD is where the ends of the socket are at first, out of the way.
 	highFD = 10
+	// borrowFD is the first of what sbx has sent, sendFD of what is sent to it.
+	borrowFD = 230
+	sendFD   = 250
 )
 
 // Values of table.released.
@@ -45,11 +48,14 @@ const (
 type slot = uint8
 
 const (
-	slotUmask slot = iota // the caller's umask
-	slotFile              // short-lived: open, use, close
-	slotDir               // the directory that a walk has reached
-	slotNext              // the next one
-	slotTree              // a detached mount
+	// slotReceived is the descriptor that came with a message: the slots begin
+	// where the control message's data lies, see table.header.
+	slotReceived slot = iota
+	slotUmask         // the caller's umask
+	slotFile          // short-lived: open, use, close
+	slotDir           // the directory that a walk has reached
+	slotNext          // the next one
+	slotTree          // a detached mount
 	slotCount
 )
 
@@ -65,9 +71,11 @@ type record struct {
 }
 
 const (
-	recordFault = 1 + iota // an op failed
-	recordExec             // no candidate of the command could be executed
-	recordExit             // the command has ended
+	recordFault      = 1 + iota // an op failed
+	recordExec                  // no candidate of the command could be executed
+	recordExit                  // the command has ended
+	recordNamespaces            // descriptors of the namespaces come with it
+	recordMount                 // a detached mount comes with it
 )
 
 // table is all that the child works with. It lies in memory that parent and
@@ -89,6 +97,8 @@ type table struct {
 	watch []uintptr
 	buf   unix.Statfs_t
 
+	// header is that of a control message (cmsg(3)); a descriptor is its data.
+	header [2]uintptr
 	slots  [slotCount]uintptr
 	record record
 	cloner uintptr // the thread that cloned the child

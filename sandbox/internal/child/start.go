@@ -3,8 +3,8 @@ package child
 import (
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -20,7 +20,9 @@ var errNoFilter = errors.New("internal error: a plan with an empty system call f
 type Process struct {
 	// PID is pid 1 of the sandbox, as the host sees it.
 	PID        int
-	status     int // the pipe from it
+	status     int        // the socket to it
+	reading    sync.Mutex // held by who reads from it
+	last       *record    // what Lent has read of the end
 	memory     *memory
 	table      *table
 	launched   []plan.Step
@@ -74,7 +76,7 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 		return nil, fmt.Errorf("cannot allocate memory for the sandbox: %w", err)
 	}
 	p := &Process{memory: m, launched: first, namespaces: n, given: given}
-	status, err := pipe()
+	status, err := socketpair()
 	if err != nil {
 		return nil, err
 	}
@@ -84,9 +86,12 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	t.signals = ^uint64(0)
 	t.released = releasedFirst
 	p.table = t
-	c := newCompiler(m)
+	c := p.compiler()
 	c.begin(status[1], given)
 	c.frame()
+	if n != (plan.Namespaces{Shared: true}) {
+		c.sendNamespaces()
+	}
 	p.begin = len(c.ops)
 	c.steps(first)
 	t.first = c.take()
@@ -94,8 +99,10 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 		p.release()
 		return nil, c.err
 	}
-	flags := uintptr(unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC |
-		unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP | uintptr(unix.SIGCHLD))
+	flags := uintptr(unix.SIGCHLD)
+	if !n.Shared {
+		flags |= unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+	}
 	if n.Net {
 		flags |= unix.CLONE_NEWNET
 	}
@@ -121,6 +128,12 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 		return Launch(n, first, given...)
 	}
 	return p, nil
+}
+
+func (p *Process) compiler() *compiler {
+	c := newCompiler(p.memory)
+	c.header = uintptr(unsafe.Pointer(&p.table.header))
+	return c
 }
 
 // adopt takes over what sbx_start has begun, if that is what is wanted now; it
@@ -154,8 +167,9 @@ func adopt(n plan.Namespaces, first []plan.Step, given []int) (*Process, error) 
 		p.Abandon()
 		return nil, nil
 	}
-	c := newCompiler(p.memory)
+	c := p.compiler()
 	c.frame()
+	c.sendNamespaces()
 	p.begin = len(c.ops)
 	c.steps(first)
 	t.first = c.take()
@@ -193,7 +207,7 @@ func (p *Process) Abandon() {
 // Start lets a launched child go on with the plan, which must fit it.
 func (p *Process) Start(next plan.Plan) error {
 	p.plan = next
-	c := newCompiler(p.memory)
+	c := p.compiler()
 	c.step, c.given = len(p.launched), p.given
 	c.steps(next.Steps[len(p.launched):])
 	c.end()
@@ -226,11 +240,12 @@ func (p *Process) mapIDs() error {
 	return nil
 }
 
-// pipe returns a pipe above the descriptors that the child gives itself.
-func pipe() ([2]int, error) {
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
-		return p, fmt.Errorf("cannot make a pipe: %w", err)
+// socketpair returns a pair above the descriptors that the child gives itself. It
+// is of sequenced packets: a message is a record, whole, with what comes with it.
+func socketpair() ([2]int, error) {
+	p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return p, fmt.Errorf("cannot make a pair of sockets: %w", err)
 	}
 	for i, fd := range p {
 		if fd >= highFD {
@@ -240,7 +255,7 @@ func pipe() ([2]int, error) {
 		if err != nil {
 			unix.Close(p[0])
 			unix.Close(p[1])
-			return p, fmt.Errorf("cannot make a pipe: %w", err)
+			return p, fmt.Errorf("cannot make a pair of sockets: %w", err)
 		}
 		unix.Close(fd)
 		p[i] = high
@@ -275,19 +290,28 @@ func (p *Process) Wait(ended func()) (Ending, error) {
 			break
 		}
 	}
-	// All writers are gone: there is a record, or nothing.
-	var r record
-	buf := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
-	n, err := readFull(p.status, buf)
-	switch {
-	case err != nil && err != io.EOF:
-		return end, fmt.Errorf("cannot read the sandbox's status: %w", err)
-	case n < len(buf) && own.Exited():
-		return end, errors.New("cannot start the sandbox: it ended without a word")
-	case n < len(buf):
+	// All writers are gone: there is a record of the end, or nothing.
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	for p.last == nil {
+		r, fds, err := p.message(unix.MSG_DONTWAIT)
+		if err != nil {
+			break
+		}
+		CloseAll(fds)
+		if r.kind <= recordExit {
+			p.last = &r
+		}
+	}
+	if p.last == nil {
+		if own.Exited() {
+			return end, errors.New("cannot start the sandbox: it ended without a word")
+		}
 		end.Status, end.Killed = own, true
 		return end, nil
-	case r.kind != recordExit:
+	}
+	r := *p.last
+	if r.kind != recordExit {
 		return end, p.fault(r)
 	}
 	end.Status = unix.WaitStatus(r.status)
@@ -297,21 +321,4 @@ func (p *Process) Wait(ended func()) (Ending, error) {
 		}
 	}
 	return end, nil
-}
-
-func readFull(fd int, buf []byte) (int, error) {
-	n := 0
-	for n < len(buf) {
-		m, err := unix.Read(fd, buf[n:])
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return n, err
-		case m == 0:
-			return n, io.EOF
-		default:
-			n += m
-		}
-	}
-	return n, nil
 }

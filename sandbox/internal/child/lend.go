@@ -1,0 +1,217 @@
+package child
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/plan"
+)
+
+// Namespaces are those that a run can be joined in, in the order in which they
+// are entered: user first, which gives the capabilities for the others.
+var Namespaces = []string{"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"}
+
+// Lent is what a sandbox has sent before its command existed, so that nobody ever
+// has to trust a namespace in which the command has run.
+type Lent struct {
+	// Namespaces are descriptors, in the order of the variable.
+	Namespaces []int
+	// Mounts are detached copies of the overlays of plan.Plan.Lent.
+	Mounts []int
+}
+
+// Close closes all of it. A detached mount ends with its descriptor.
+func (l *Lent) Close() {
+	CloseAll(l.Namespaces)
+	CloseAll(l.Mounts)
+	l.Namespaces, l.Mounts = nil, nil
+}
+
+// sendNamespaces sends sbx descriptors of the child's namespaces. Later pid 1 is
+// not dumpable, and nobody can open them any more.
+func (c *compiler) sendNamespaces() {
+	for i, kind := range Namespaces {
+		c.add(unix.SYS_OPENAT, at, c.m.str("/proc/self/ns/"+kind), unix.O_RDONLY|unix.O_CLOEXEC).to(slotFile)
+		c.keep(slotFile, sendFD+i)
+	}
+	c.send(recordNamespaces, len(Namespaces))
+}
+
+// lend sends sbx a detached copy of the mount at a path of ours.
+func (c *compiler) lend(path string) {
+	c.add(unix.SYS_OPEN_TREE, at, c.m.str(path), unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC).to(slotTree)
+	c.keep(slotTree, sendFD)
+	c.send(recordMount, 1)
+}
+
+// keep moves the descriptor in a slot to a number.
+func (c *compiler) keep(s slot, fd int) {
+	c.add(unix.SYS_DUP3, 0, uintptr(fd), unix.O_CLOEXEC).with(0, s)
+	c.add(unix.SYS_CLOSE).with(0, s)
+}
+
+// msghdr and cmsghdr are those of sendmsg(2) and cmsg(3), without Go pointers.
+type msghdr struct {
+	name       uintptr
+	namelen    uint32
+	iov        uintptr
+	iovlen     uintptr
+	control    uintptr
+	controllen uintptr
+	flags      int32
+}
+
+type cmsghdr struct {
+	length     uint64
+	level, typ int32
+	fds        [8]int32
+}
+
+// send sends a record with the descriptors from sendFD on, and closes them.
+func (c *compiler) send(kind uint32, count int) {
+	r := record{kind: kind}
+	rights := cmsghdr{length: 16 + uint64(count)*4, level: unix.SOL_SOCKET, typ: unix.SCM_RIGHTS}
+	for i := range count {
+		rights.fds[i] = int32(sendFD + i)
+	}
+	iov := [2]uintptr{put(c.m, r), unsafe.Sizeof(r)}
+	m := msghdr{iov: put(c.m, iov), iovlen: 1, control: put(c.m, rights), controllen: uintptr(rights.length+7) &^ 7}
+	c.add(unix.SYS_SENDMSG, statusFD, put(c.m, m), unix.MSG_NOSIGNAL).demand(unsafe.Sizeof(r))
+	c.add(unix.SYS_CLOSE_RANGE, sendFD, uintptr(sendFD+count-1), 0)
+}
+
+// receive takes descriptors from sbx, each with a message of its own, and puts
+// them at borrowFD and above.
+func (c *compiler) receive(count int) {
+	for i := range count {
+		iov := [2]uintptr{put(c.m, [8]byte{}), 8}
+		m := msghdr{iov: put(c.m, iov), iovlen: 1, control: c.header, controllen: 24}
+		c.add(unix.SYS_RECVMSG, statusFD, put(c.m, m), unix.MSG_CMSG_CLOEXEC).demand(1)
+		c.keep(slotReceived, borrowFD+i)
+	}
+}
+
+// join enters namespaces of which sbx has sent descriptors.
+func (c *compiler) join(s plan.Join) {
+	c.receive(len(s.Kinds))
+	for i := range s.Kinds {
+		c.add(unix.SYS_SETNS, uintptr(borrowFD+i), 0)
+	}
+	c.add(unix.SYS_CLOSE_RANGE, borrowFD, uintptr(borrowFD+len(s.Kinds)-1), 0)
+}
+
+// copyMount mounts what sbx sends over the root of a new mount namespace, because
+// a detached mount cannot be copied, and sends copies.
+func (c *compiler) copyMount(count int) {
+	g := c.m
+	c.add(unix.SYS_UNSHARE, unix.CLONE_NEWNS)
+	c.add(unix.SYS_MOUNT, g.str("none"), g.str("/"), 0, unix.MS_REC|unix.MS_PRIVATE, 0)
+	c.receive(1)
+	empty := g.str("")
+	c.add(unix.SYS_MOVE_MOUNT, borrowFD, empty, at, g.str("/"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	for range count {
+		c.add(unix.SYS_OPEN_TREE, borrowFD, empty, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH).to(slotTree)
+		c.keep(slotTree, sendFD)
+		c.send(recordMount, 1)
+	}
+	c.add(unix.SYS_CLOSE, borrowFD)
+}
+
+// Copies turns one detached mount into several, which are its like. mount is used
+// up, also where this fails.
+func Copies(userns, mount, count int) (mounts []int, err error) {
+	defer unix.Close(mount)
+	p, err := Launch(plan.Namespaces{Shared: true}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Start(plan.BuildCopy(count)); err != nil {
+		return nil, err
+	}
+	err = p.Give(userns, mount)
+	for err == nil && len(mounts) < count {
+		var r record
+		var fds []int
+		if r, fds, err = p.message(0); err == nil && r.kind <= recordExit {
+			p.last = &r
+			break
+		}
+		mounts = append(mounts, fds...)
+	}
+	if _, ended := p.Wait(nil); ended != nil {
+		err = ended
+	}
+	if err == nil && len(mounts) < count {
+		err = errors.New("cannot copy a mount of the layer: it is gone")
+	}
+	if err != nil {
+		CloseAll(mounts)
+		return nil, err
+	}
+	return mounts, nil
+}
+
+// Give sends the child a descriptor that its plan takes (plan.Borrow, plan.Join).
+func (p *Process) Give(fds ...int) error {
+	for _, fd := range fds {
+		if err := unix.Sendmsg(p.status, []byte{0}, unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL); err != nil {
+			return fmt.Errorf("cannot hand on a mount: %w", err)
+		}
+	}
+	return nil
+}
+
+// Lent waits for what the plan lends. It fails where the setup has failed, which
+// Wait explains. It may be called while another goroutine waits.
+func (p *Process) Lent() (*Lent, error) {
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	l := &Lent{}
+	for len(l.Namespaces) == 0 || len(l.Mounts) < len(p.plan.Lent()) {
+		r, fds, err := p.message(0)
+		switch {
+		case err == nil && r.kind == recordNamespaces:
+			l.Namespaces = fds
+		case err == nil && r.kind == recordMount:
+			l.Mounts = append(l.Mounts, fds...)
+		case err == nil:
+			CloseAll(fds)
+			p.last = &r
+			err = errors.New("the sandbox has ended")
+			fallthrough
+		default:
+			l.Close()
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// message reads one message of the child's: io.EOF after the last.
+func (p *Process) message(flags int) (r record, fds []int, err error) {
+	buf := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
+	control := make([]byte, 64)
+	for {
+		n, m, _, _, err := unix.Recvmsg(p.status, buf, control, flags|unix.MSG_CMSG_CLOEXEC)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.ECONNRESET || err == nil && n == 0:
+			return r, nil, io.EOF
+		case err != nil:
+			return r, nil, err
+		}
+		messages, err := unix.ParseSocketControlMessage(control[:m])
+		if err == nil && len(messages) == 1 {
+			fds, err = unix.ParseUnixRights(&messages[0])
+		}
+		if err == nil && n != len(buf) {
+			err = errors.New("internal error: the sandbox sends something else than records")
+		}
+		return r, fds, err
+	}
+}
