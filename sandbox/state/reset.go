@@ -43,7 +43,7 @@ func (l Layer) Reset(w Wipe) (trashed []string, err error) {
 	defer k.Unlock()
 	var names []string
 	if w.Files {
-		names = append(names, "upper", "work", "with", "git", "cow", "caches", "git-index")
+		names = append(names, "journal", "upper", "work", "with", "git", "cow", "caches", "git-index")
 	}
 	if w.Home {
 		names = append(names, "home")
