@@ -50,13 +50,15 @@ const (
 	Seen Op = iota
 	// Forget: nothing is known of the path any more.
 	Forget
+	// Keep: the layer's version stays even where it equals the host's.
+	Keep
 	// Temp: names that begin with Value in the host's directory Path are
 	// temporaries, until Done.
 	Temp
 	Done
 )
 
-var ops = [...]string{"seen", "forget", "temp", "done"}
+var ops = [...]string{"seen", "forget", "keep", "temp", "done"}
 
 // place is a path in one of the pairs.
 type place struct{ pair, path string }
@@ -64,6 +66,7 @@ type place struct{ pair, path string }
 // notes are what the lines of a journal add up to.
 type notes struct {
 	seen  map[place]string
+	keep  map[place]bool
 	temps map[Note]bool
 	lines int
 }
@@ -76,6 +79,9 @@ func (n *notes) add(note Note) {
 		n.seen[at] = note.Value
 	case Forget:
 		delete(n.seen, at)
+		delete(n.keep, at)
+	case Keep:
+		n.keep[at] = true
 	case Temp:
 		n.temps[note] = true
 	case Done:
@@ -85,13 +91,36 @@ func (n *notes) add(note Note) {
 }
 
 // needed is how many lines say the same.
-func (n *notes) needed() int { return len(n.seen) + len(n.temps) }
+func (n *notes) needed() int { return len(n.seen) + len(n.keep) + len(n.temps) }
+
+func newNotes(size int) notes {
+	return notes{seen: make(map[place]string, size), keep: map[place]bool{}, temps: map[Note]bool{}}
+}
+
+// all are the lines of needed.
+func (n *notes) all(yield func(Note) bool) {
+	for at, value := range n.seen {
+		if !yield(Note{Seen, at.pair, at.path, value}) {
+			return
+		}
+	}
+	for at := range n.keep {
+		if !yield(Note{Op: Keep, Pair: at.pair, Path: at.path}) {
+			return
+		}
+	}
+	for note := range n.temps {
+		if !yield(note) {
+			return
+		}
+	}
+}
 
 func (l Layer) journalFile() string { return filepath.Join(l.Dir, "journal") }
 
 // Journal reads the layer's journal; a layer without one has an empty journal.
 func (l Layer) Journal() (*Journal, error) {
-	j := &Journal{layer: l, notes: notes{seen: map[place]string{}, temps: map[Note]bool{}}}
+	j := &Journal{layer: l, notes: newNotes(0)}
 	fd, err := unix.Open(l.journalFile(), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == unix.ENOENT {
 		return j, nil
@@ -126,6 +155,13 @@ func (j *Journal) Seen(pair, path string) (value string, ok bool) {
 	return value, ok
 }
 
+// Kept says whether the layer's version of a path stays in any case.
+func (j *Journal) Kept(pair, path string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.keep[place{pair, path}]
+}
+
 // Paths are all that is noted of a pair, in no order. The journal may be
 // written to meanwhile.
 func (j *Journal) Paths(pair string) iter.Seq[string] {
@@ -134,6 +170,11 @@ func (j *Journal) Paths(pair string) iter.Seq[string] {
 	var list []string
 	for at := range j.seen {
 		if at.pair == pair {
+			list = append(list, at.path)
+		}
+	}
+	for at := range j.keep {
+		if _, ok := j.seen[at]; at.pair == pair && !ok {
 			list = append(list, at.path)
 		}
 	}
@@ -249,10 +290,7 @@ func (j *Journal) compact(fd int) error {
 	}
 	all := parseJournal(data[:n])
 	var buf []byte
-	for at, value := range all.seen {
-		buf = Note{Seen, at.pair, at.path, value}.append(buf)
-	}
-	for note := range all.temps {
+	for note := range all.all {
 		buf = note.append(buf)
 	}
 	tmp := j.layer.journalFile() + ".new"
@@ -317,7 +355,7 @@ func (n Note) append(buf []byte) []byte {
 }
 
 func parseJournal(data []byte) notes {
-	all := notes{seen: make(map[place]string, bytes.Count(data, []byte("\n"))), temps: map[Note]bool{}}
+	all := newNotes(bytes.Count(data, []byte("\n")))
 	for len(data) > 0 {
 		line, rest, whole := bytes.Cut(data, []byte("\n"))
 		data = rest

@@ -45,7 +45,7 @@ func TestJournal(t *testing.T) {
 	for i, n := range names {
 		must(t, j.Write(false, Note{Seen, ".", n, fmt.Sprint(i)}, Note{Seen, "with/k", n, "k"}))
 	}
-	must(t, j.Write(true, Note{Seen, ".", "gone", "1"}, Note{Forget, ".", "gone", ""}, Note{Seen, ".", "a", "again"},
+	must(t, j.Write(true, Note{Seen, ".", "gone", "1"}, Note{Keep, ".", "gone", ""}, Note{Keep, ".", "kept", ""}, Note{Forget, ".", "gone", ""}, Note{Seen, ".", "a", "again"},
 		Note{Temp, ".", "dir", "mark"}, Note{Temp, ".", "dir", "mark2"}, Note{Done, ".", "dir", "mark"}))
 	for _, j := range []*Journal{j, mustJournal(t, l)} {
 		for i, n := range names {
@@ -63,8 +63,11 @@ func TestJournal(t *testing.T) {
 		if v, ok := j.Seen(".", "gone"); ok {
 			t.Errorf("what was forgotten is %q", v)
 		}
-		if got := slices.Collect(j.Paths(".")); len(got) != len(names) {
+		if got := slices.Collect(j.Paths(".")); len(got) != len(names)+1 {
 			t.Errorf("paths: %q", got)
+		}
+		if !j.Kept(".", "kept") || j.Kept(".", "gone") || j.Kept(".", "a") {
+			t.Error("kept paths")
 		}
 		if got := j.Temps("."); len(got) != 1 || got[0] != (Note{Temp, ".", "dir", "mark2"}) {
 			t.Errorf("temporaries: %v", got)
@@ -179,21 +182,18 @@ func TestJournalConcurrent(t *testing.T) {
 func FuzzJournal(f *testing.F) {
 	f.Add([]byte("00000000 seen . \"a\" x\n"), "a", "v")
 	var good []byte
-	for _, n := range []Note{{Seen, ".", "a", "f:644:1:2:3:4"}, {Forget, ".", "a", ""}, {Temp, "with/0", "d/e", "m"}} {
+	for _, n := range []Note{{Seen, ".", "a", "f:644:1:2:3:4"}, {Forget, ".", "a", ""}, {Temp, "with/0", "d/e", "m"}, {Keep, ".", "k", ""}} {
 		good = n.append(good)
 	}
 	f.Add(good, "x\ny", "-")
 	f.Fuzz(func(t *testing.T, data []byte, path, value string) {
 		a := parseJournal(data)
 		var buf []byte
-		for at, v := range a.seen {
-			buf = Note{Seen, at.pair, at.path, v}.append(buf)
-		}
-		for n := range a.temps {
+		for n := range a.all {
 			buf = n.append(buf)
 		}
 		b := parseJournal(buf)
-		if !maps.Equal(a.seen, b.seen) || !maps.Equal(a.temps, b.temps) {
+		if !maps.Equal(a.seen, b.seen) || !maps.Equal(a.keep, b.keep) || !maps.Equal(a.temps, b.temps) {
 			t.Fatalf("%q is read as %v, and that as %v", data, a, b)
 		}
 		if strings.ContainsAny(value, "\n") {
