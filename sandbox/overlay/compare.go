@@ -59,12 +59,12 @@ func (c *comparer) grow() {
 // files compares regular files of equal size. What a host's file keeps from the
 // caller counts as different; nobody could tell.
 func (c *comparer) files(lowerDir, upperDir int, name string, low, up Stat) (bool, error) {
-	b, err := openRegular(upperDir, name, up)
+	b, err := openSeen(upperDir, name)
 	if err != nil {
 		return false, err
 	}
 	defer unix.Close(b)
-	a, err := openRegular(lowerDir, name, low)
+	a, err := openSeen(lowerDir, name)
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
 		return false, nil
 	}
@@ -85,11 +85,12 @@ func (c *comparer) files(lowerDir, upperDir int, name string, low, up Stat) (boo
 				break
 			}
 		}
-		n, err := preadFull(a, c.a, off)
+		n := int(min(small, low.Size-off))
+		n, err := preadFull(a, c.a[:n], off)
 		if err != nil {
 			return false, err
 		}
-		m, err := preadFull(b, c.b, off)
+		m, err := preadFull(b, c.b[:n], off)
 		if err != nil {
 			return false, err
 		}
@@ -133,15 +134,22 @@ func preadFull(fd int, buf []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// openRegular opens a file that has been seen to be a regular one, and makes
-// sure that it is the same: a build may put a fifo there at any moment.
-func openRegular(dir int, name string, seen Stat) (int, error) {
+// openSeen opens a file that has just been seen to be a regular one. A build may
+// have put something else there: a symlink and a device cannot be opened so, and
+// reading a fifo or a directory at an offset is an error.
+func openSeen(dir int, name string) (int, error) {
 	fd, err := openBeneath(dir, name, unix.O_RDONLY)
 	switch err {
-	case nil:
 	case unix.ENOENT, unix.ELOOP, unix.ENXIO:
 		return -1, errMoved
-	default:
+	}
+	return fd, err
+}
+
+// openRegular does the same, and makes sure that it is the file that was seen.
+func openRegular(dir int, name string, seen Stat) (int, error) {
+	fd, err := openSeen(dir, name)
+	if err != nil {
 		return -1, err
 	}
 	st, err := StatFd(fd)

@@ -106,14 +106,17 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// beneath is how everything below a pair is opened: no symlink, no mount, never
-// upwards.
-const beneath = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV
+// within is how everything below a pair is opened: no symlink, no mount.
+const within = unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV
 
-// openBeneath opens one or more names below a directory. RESOLVE_BENEATH gives
-// EAGAIN while something is renamed on the machine.
+// openBeneath opens one or more names below a directory, and never upwards. For
+// a single name that needs no RESOLVE_BENEATH, which gives EAGAIN while anything
+// is renamed on the machine, and EXDEV if that is the directory.
 func openBeneath(dir int, name string, flags int) (int, error) {
-	how := unix.OpenHow{Flags: uint64(flags) | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: beneath}
+	how := unix.OpenHow{Flags: uint64(flags) | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: within}
+	if name == ".." || strings.Contains(name, "/") {
+		how.Resolve |= unix.RESOLVE_BENEATH
+	}
 	if flags&unix.O_PATH == 0 {
 		how.Flags |= unix.O_NONBLOCK | unix.O_NOCTTY
 	}

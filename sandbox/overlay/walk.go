@@ -371,6 +371,7 @@ func (w *walk) directory(f *frame, e entry, path string) bool {
 		*e.into = into{inUpper | inLower, f.opaque}
 		if !f.opaque && (c.Kind != Same || w.opts.Same) {
 			if c.Opaque, err = w.opaque(e.key); err != nil {
+				e.into.side = 0
 				return w.fail("read", path, err)
 			}
 		}
