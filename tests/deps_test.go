@@ -22,8 +22,9 @@ const module = "github.com/sbx-build/sbx"
 // direction of the pipeline, from flags to policy, plan, program and process. A
 // package that is not listed may not exist.
 var mayImport = map[string][]string{
-	"cmd/sbx":                 {"sandbox", "sandbox/host", "sandbox/policy", "sandbox/plan", "sandbox/state"},
-	"sandbox":                 {"idmap", "seccomp", "sandbox/host", "sandbox/internal/child", "sandbox/internal/nofile", "sandbox/plan", "sandbox/policy", "sandbox/state", "sandbox/supervise"},
+	"cmd/sbx":                 {"sandbox", "sandbox/host", "sandbox/overlay", "sandbox/policy", "sandbox/plan", "sandbox/state"},
+	"sandbox":                 {"idmap", "seccomp", "sandbox/host", "sandbox/internal/child", "sandbox/internal/nofile", "sandbox/overlay", "sandbox/plan", "sandbox/policy", "sandbox/state", "sandbox/supervise"},
+	"sandbox/overlay":         {"sandbox/state"},
 	"sandbox/policy":          {},
 	"sandbox/host":            {"idmap", "sandbox/internal/nofile", "sandbox/policy"},
 	"sandbox/plan":            {"idmap", "seccomp", "sandbox/host", "sandbox/policy"},
@@ -44,7 +45,7 @@ var mayUse = map[string][]string{
 	"github.com/urfave/cli/v2":       {"cmd/sbx"},
 	"github.com/syndtr/gocapability": {"sandbox/plan", "sandbox/host"},
 	"github.com/xrash/smetrics":      {"cmd/sbx"},
-	"golang.org/x/sys":               {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/nofile", "sandbox/state", "sandbox/supervise", "idmap", "seccomp", "tests/victim"},
+	"golang.org/x/sys":               {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/nofile", "sandbox/overlay", "sandbox/state", "sandbox/supervise", "idmap", "seccomp", "tests/victim"},
 	// The parts that are data and pure functions ask the machine for nothing.
 	"os":        {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/nofile", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
 	"os/exec":   {"sandbox", "idmap", "cmd/sbx", "tests", "tests/victim", "sandbox/host"},

@@ -54,12 +54,26 @@ func (o *Opened) Empty() bool {
 	if o.upper < 0 {
 		return true
 	}
-	var buf [1024]byte
 	fd, err := openBeneath(o.upper, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
+	return emptyFd(fd)
+}
+
+// EmptyDir says whether a directory is empty, or is not there.
+func EmptyDir(path string) bool {
+	fd, err := openRoot(path)
+	if err != nil || fd < 0 {
+		return err == nil
+	}
+	defer unix.Close(fd)
+	return emptyFd(fd)
+}
+
+func emptyFd(fd int) bool {
+	var buf [1024]byte
 	n, err := retry(func() (int, error) { return unix.Getdents(fd, buf[:]) })
 	return err == nil && len(parseNames(buf[:max(n, 0)], nil)) == 0
 }

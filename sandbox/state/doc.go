@@ -10,6 +10,7 @@
 //	      with/ git/ cow/           those of other directories, KEY/{upper,work};
 //	                                with/KEY/source is the path, quoted
 //	      journal                   what the host had (Journal)
+//	      pull                      flock(2) of what brings files out
 //	      caches/                   that of the caches in $HOME
 //	      home/                     $HOME inside
 //	  trash/                        renamed away, being deleted
