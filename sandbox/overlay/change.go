@@ -132,6 +132,9 @@ type Change struct {
 	// one by one: how many entries it has at all depths, the sum of the sizes
 	// of the files, and what all of it occupies.
 	Count, Size, Alloc int64
+	// Refused is how many of them the guard would refuse, if the walk was asked
+	// for that.
+	Refused int64
 	// Shadowed says that the host's version is not the one that was there when
 	// the layer took its own.
 	Shadowed bool

@@ -1,11 +1,13 @@
 package overlay
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 )
 
 // count adds up what is in a directory of the upper, at all depths.
-func count(parent int, dir string, c *Change, quit chan struct{}) error {
+func count(parent int, dir string, c *Change, guard bool, quit chan struct{}) error {
 	fd, err := openBeneath(parent, dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -15,6 +17,7 @@ func count(parent int, dir string, c *Change, quit chan struct{}) error {
 	buf := make([]byte, 32<<10)
 	// stack has, for each level, the directories that are still to come.
 	var stack [][]string
+	path := c.Path
 	enter := func() error {
 		h, err := ch.top()
 		if err != nil {
@@ -35,6 +38,9 @@ func count(parent int, dir string, c *Change, quit chan struct{}) error {
 			}
 			c.Count++
 			c.Alloc += st.Alloc
+			if guard && refused(h.fd, path, n.name, st) {
+				c.Refused++
+			}
 			switch {
 			case st.IsDir():
 				dirs = append(dirs, n.name)
@@ -61,6 +67,7 @@ func count(parent int, dir string, c *Change, quit chan struct{}) error {
 				return nil
 			}
 			stack = stack[:n]
+			path = path[:len(path)-len(ch.levels[n-1].name)-1]
 			ch.pop()
 			continue
 		}
@@ -73,8 +80,50 @@ func count(parent int, dir string, c *Change, quit chan struct{}) error {
 		default:
 			return err
 		}
+		path += "/" + next
 		if err := enter(); err != nil {
 			return err
 		}
 	}
+}
+
+// refused is the short form of Guard.Check for counting: what shows by the name,
+// the type and the target of a symlink.
+func refused(dir int, path, name string, st Stat) bool {
+	if r := byName(path, fold(name)); r != nil && r.level == Refuse {
+		return true
+	}
+	switch {
+	case st.IsRegular(), st.IsDir():
+		return false
+	case !st.IsSymlink():
+		return true
+	}
+	var buf [unix.PathMax]byte
+	n, err := unix.Readlinkat(dir, name, buf[:])
+	return err == nil && leaves(path, string(buf[:max(n, 0)]))
+}
+
+// leaves says whether the target of a symlink in a directory leads out of the
+// tree if no further symlink is on the way.
+func leaves(dir, target string) bool {
+	if strings.HasPrefix(target, "/") {
+		return true
+	}
+	depth := 0
+	if dir != "" {
+		depth = 1 + strings.Count(dir, "/")
+	}
+	for n := range strings.SplitSeq(target, "/") {
+		switch n {
+		case "", ".":
+		case "..":
+			if depth--; depth < 0 {
+				return true
+			}
+		default:
+			depth++
+		}
+	}
+	return false
 }

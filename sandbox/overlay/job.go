@@ -107,7 +107,7 @@ func (w *walk) work() {
 func (j *job) do(c *comparer) {
 	if j.count != "" {
 		r := &j.results[0]
-		r.err = count(j.upper.fd, j.count, &r.change, c.quit)
+		r.err = count(j.upper.fd, j.count, &r.change, j.walk.opts.Guard, c.quit)
 		switch r.err {
 		case nil:
 		case unix.ENOENT, unix.ENOTDIR, unix.ELOOP:

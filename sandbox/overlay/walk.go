@@ -22,6 +22,9 @@ type Options struct {
 	// host's, directories that merge, whiteouts over nothing. It is what settles
 	// a layer.
 	Same bool
+	// Guard counts in Change.Refused what the guard refuses in directories that
+	// only the layer has.
+	Guard bool
 	// Paths, if there are any, restrict the walk to them and what is below them.
 	Paths []string
 }
