@@ -23,9 +23,8 @@ type PullOptions struct {
 	// Keep has the layer keep its copies as its own.
 	Keep   bool
 	DryRun bool
-	// Guard gives the reasons against bringing a change, and what should be
-	// said of it.
-	Guard func(Change) (refuse, say []string)
+	// Guard gives what stands against a change; nil: nothing does.
+	Guard func(Change) []Reason
 	// Report is told of each change that is selected, Progress of what is
 	// copied.
 	Report   func(Outcome)
@@ -196,10 +195,12 @@ func (p *puller) consider(c Change) error {
 	out := Outcome{Change: c}
 	unsafe := p.opts.Unsafe && p.opts.Named(c)
 	if p.opts.Guard != nil {
-		out.Refused, out.Say = p.opts.Guard(c)
-		if unsafe {
-			out.Say = append(out.Say, out.Refused...)
-			out.Refused = nil
+		for _, r := range p.opts.Guard(c) {
+			if r.Level == Never || r.Level == Refuse && !unsafe {
+				out.Refused = append(out.Refused, r.Text)
+			} else {
+				out.Say = append(out.Say, r.Text)
+			}
 		}
 	}
 	switch c.Upper.Type() {

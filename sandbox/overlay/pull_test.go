@@ -318,18 +318,21 @@ func TestPullKeep(t *testing.T) {
 
 // The guard's word is final, unless what it refuses was named.
 func TestPullGuard(t *testing.T) {
-	guard := func(c Change) ([]string, []string) {
-		if strings.HasPrefix(c.Path, "bad") {
-			return []string{"bad"}, nil
+	guard := func(c Change) []Reason {
+		switch {
+		case strings.HasPrefix(c.Path, "bad"):
+			return []Reason{{Refuse, "bad"}}
+		case c.Path == "never":
+			return []Reason{{Never, "never"}}
 		}
-		return nil, []string{"said"}
+		return []Reason{{Note, "said"}}
 	}
 	p, n := newPair(t), newNotes(t)
-	fill(t, p.Upper, "bad=1\nbad2=1\ngood=1\n")
-	checkPull(t, p, n, PullOptions{Selection: Selection{All: true}, Guard: guard, Unsafe: true}, "A bad2: bad\nA bad: bad\nA good\n")
-	checkPull(t, p, n, PullOptions{Selection: named("bad"), Guard: guard, Unsafe: true}, "A bad\n")
+	fill(t, p.Upper, "bad=1\nbad2=1\ngood=1\nnever=1\n")
+	checkPull(t, p, n, PullOptions{Selection: Selection{All: true}, Guard: guard, Unsafe: true}, "A bad2: bad\nA bad: bad\nA good\nA never: never\n")
+	checkPull(t, p, n, PullOptions{Selection: named("bad", "never"), Guard: guard, Unsafe: true}, "A bad\nA never: never\n")
 	checkListing(t, p.Lower, "bad=1\ngood=1")
-	checkListing(t, p.Upper, "bad2=1")
+	checkListing(t, p.Upper, "bad2=1\nnever=1")
 }
 
 // What can never come.

@@ -1,10 +1,7 @@
 package overlay
 
 import (
-	"cmp"
-	"errors"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -158,7 +155,7 @@ func (s *settling) drop(c Change) (bool, error) {
 		return false, err
 	}
 	if c.Upper.IsRegular() {
-		if c.Upper.Nlink > 1 || !s.sameAttributes(dir, name, c) {
+		if c.Upper.Nlink > 1 || !s.sameXattrs(dir, name, c) {
 			return false, nil
 		}
 	}
@@ -168,14 +165,14 @@ func (s *settling) drop(c Change) (bool, error) {
 	return true, nil
 }
 
-// sameAttributes compares the user's extended attributes.
-func (s *settling) sameAttributes(dir int, name string, c Change) bool {
+// sameXattrs compares the user's extended attributes.
+func (s *settling) sameXattrs(dir int, name string, c Change) bool {
 	up, err := openBeneath(dir, name, unix.O_RDONLY)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(up)
-	mine, err := attributes(up)
+	mine, err := listXattrs(up)
 	if err != nil || len(mine) == 0 {
 		return err == nil
 	}
@@ -184,7 +181,7 @@ func (s *settling) sameAttributes(dir int, name string, c Change) bool {
 		return false
 	}
 	defer unix.Close(low)
-	theirs, err := attributes(low)
+	theirs, err := listXattrs(low)
 	if err != nil || len(mine) != len(theirs) {
 		return false
 	}
@@ -227,7 +224,7 @@ func (s *settling) close(d needless) error {
 		}
 		return s.note(d.change)
 	}
-	if attrs, err := dirAttributes(dir, name); err == nil && len(attrs) == 0 {
+	if attrs, err := dirXattrs(dir, name); err == nil && len(attrs) == 0 {
 		switch err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err {
 		case nil, unix.ENOENT:
 			return nil
@@ -249,13 +246,13 @@ func (s *settling) forgetBelow(path string) {
 	}
 }
 
-func dirAttributes(dir int, name string) ([]attribute, error) {
+func dirXattrs(dir int, name string) ([]xattr, error) {
 	fd, err := openBeneath(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	return attributes(fd)
+	return listXattrs(fd)
 }
 
 // note makes sure that the journal has the path.
@@ -264,8 +261,8 @@ func (s *settling) note(c Change) error {
 	now := c.Lower.Fingerprint()
 	was, ok := s.notes.Journal.Seen(s.notes.Pair, c.Path)
 	switch {
-	case ok && (c.Kind != Same || was == now.String()):
-		return nil
+	case ok && (c.Kind != Same || c.Opaque || was == now.String()):
+		return nil // of an opaque directory the names may differ
 	case !ok && c.Kind != Same && c.Lower.Exists() && !(c.Upper.IsDir() && c.Lower.IsDir()):
 		// Did the host's change between the moment when the layer took its
 		// own and this one? Then nobody knows what it was.
@@ -303,53 +300,4 @@ func (s *settling) end() error {
 		s.fail(err)
 	}
 	return s.first
-}
-
-// attribute is an extended attribute of the user's: not overlayfs's own.
-type attribute struct{ name, value string }
-
-// attributes lists them, of an open file, in the order of their names.
-func attributes(fd int) ([]attribute, error) {
-	var buf [1024]byte
-	list, err := xattrs(buf[:], func(b []byte) (int, error) { return unix.Flistxattr(fd, b) })
-	if err != nil || len(list) == 0 {
-		return nil, err
-	}
-	var out []attribute
-	for name := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
-		if !strings.HasPrefix(name, "user.") || strings.HasPrefix(name, "user.overlay.") {
-			continue
-		}
-		value, err := xattrs(buf[:], func(b []byte) (int, error) { return unix.Fgetxattr(fd, name, b) })
-		if err == unix.ENODATA {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, attribute{name, string(value)})
-	}
-	sortAttributes(out)
-	return out, nil
-}
-
-// xattrs calls get with a buffer that is large enough; 64 KiB is the kernel's
-// limit.
-func xattrs(buf []byte, get func([]byte) (int, error)) ([]byte, error) {
-	n, err := get(buf)
-	if errors.Is(err, unix.ERANGE) {
-		buf = make([]byte, 64<<10)
-		n, err = get(buf)
-	}
-	switch err {
-	case nil:
-		return buf[:max(n, 0)], nil
-	case unix.EOPNOTSUPP, unix.EPERM:
-		return nil, nil
-	}
-	return nil, err
-}
-
-func sortAttributes(list []attribute) {
-	slices.SortFunc(list, func(a, b attribute) int { return cmp.Compare(a.name, b.name) })
 }
