@@ -354,11 +354,11 @@ func (p *puller) dir(path string) (*handle, error) {
 
 // mkdir makes a directory that the layer has, with those above it.
 func (p *puller) mkdir(path string) error {
-	dir, name, err := p.up.at(path)
+	up, name, err := p.up.at(path)
 	if err != nil {
 		return err
 	}
-	st, err := StatAt(dir, name)
+	st, err := StatAt(up, name)
 	if err != nil {
 		return err
 	}
@@ -366,20 +366,31 @@ func (p *puller) mkdir(path string) error {
 		return errMoved
 	}
 	parent, _ := split(path)
-	h, err := p.dir(parent)
+	h, tmp, err := p.temp(parent)
 	if err != nil {
 		return err
 	}
-	// Its own mode comes last, because files must be put there.
-	if err := unix.Mkdirat(h.fd, name, 0o700); err != nil {
-		if err == unix.EEXIST {
-			return nil
-		}
+	if err := p.newDir(h, tmp, path, st); err != nil {
 		return err
 	}
-	p.touched[parent] = true
+	err = swap(h.fd, tmp, name, Fingerprint{})
+	if err != nil {
+		unix.Unlinkat(h.fd, tmp, unix.AT_REMOVEDIR)
+	}
+	if err == errHostAppeared {
+		return nil // it has just been made
+	}
+	return err
+}
+
+// newDir makes a directory under a temporary name. If its own mode keeps the
+// owner out, that comes last.
+func (p *puller) newDir(h *handle, tmp, path string, st Stat) error {
+	if err := unix.Mkdirat(h.fd, tmp, 0o700); err != nil {
+		return err
+	}
 	p.made = append(p.made, newDir{path, st.Perm() & 0o777, st.Mtime})
-	return nil
+	return unix.Fchmodat(h.fd, tmp, st.Perm()&0o777|0o700, 0)
 }
 
 // temp is a temporary name in a directory of which the journal knows.
@@ -544,14 +555,14 @@ func (p *puller) directory(c Change) error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Mkdirat(h.fd, tmp, 0o700); err != nil {
+	if err := p.newDir(h, tmp, c.Path, c.Upper); err != nil {
 		return err
 	}
 	if err := swap(h.fd, tmp, name, c.Lower.Fingerprint()); err != nil {
 		unix.Unlinkat(h.fd, tmp, unix.AT_REMOVEDIR)
+		p.made = p.made[:len(p.made)-1]
 		return err
 	}
-	p.made = append(p.made, newDir{c.Path, c.Upper.Perm() & 0o777, c.Upper.Mtime})
 	return nil
 }
 
