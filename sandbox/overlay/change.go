@@ -135,6 +135,9 @@ type Change struct {
 	// Refused is how many of them the guard would refuse, if the walk was asked
 	// for that.
 	Refused int64
+	// Lines counts the lines of a file that differ, if the walk was asked for
+	// that.
+	Lines Lines
 	// Shadowed says that the host's version is not the one that was there when
 	// the layer took its own.
 	Shadowed bool

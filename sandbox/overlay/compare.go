@@ -162,3 +162,49 @@ func openRegular(dir int, name string, seen Stat) (int, error) {
 	}
 	return fd, nil
 }
+
+// lines counts the lines in which two files, or targets of symlinks, differ.
+func (c *comparer) lines(j *job, name string, low, up Stat) (l Lines, err error) {
+	var a, b []byte
+	c.grow()
+	if low.Exists() {
+		if a, l.Binary, err = c.text(&c.a, j.lower.fd, name, low); err != nil || l.Binary {
+			return l, err
+		}
+	}
+	if up.Exists() {
+		if b, l.Binary, err = c.text(&c.b, j.upper.fd, name, up); err != nil || l.Binary {
+			return l, err
+		}
+	}
+	if low.Type() != up.Type() { // one goes, the other comes
+		return Lines{Added: len(splitLines(string(b))), Removed: len(splitLines(string(a)))}, nil
+	}
+	for _, e := range diffLines(splitLines(string(a)), splitLines(string(b))) {
+		l.Removed += e.a1 - e.a0
+		l.Added += e.b1 - e.b0
+	}
+	return l, nil
+}
+
+func (c *comparer) text(buf *[]byte, dir int, name string, st Stat) (data []byte, binary bool, err error) {
+	switch {
+	case st.IsSymlink():
+		data, err = c.link(buf, dir, name)
+		return data, false, err
+	case !st.IsRegular() || st.Size == 0:
+		return nil, false, nil
+	case st.Size > MaxText:
+		return nil, true, nil
+	}
+	if int64(len(*buf)) < st.Size {
+		*buf = make([]byte, st.Size)
+	}
+	fd, err := openSeen(dir, name)
+	if err != nil {
+		return nil, false, err
+	}
+	defer unix.Close(fd)
+	n, err := preadFull(fd, (*buf)[:st.Size], 0)
+	return (*buf)[:n], bytes.IndexByte((*buf)[:n], 0) >= 0, err
+}

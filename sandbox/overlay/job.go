@@ -149,6 +149,13 @@ func (j *job) compare(c *comparer, e entry) (ch Change, err error) {
 		up = Stat{}
 	}
 	ch.Upper, ch.Lower = up, low
+	if j.walk.opts.Lines {
+		defer func() {
+			if err == nil && ch.Kind != Same && ch.Kind != ModeChanged {
+				ch.Lines, err = c.lines(j, e.key, low, up)
+			}
+		}()
+	}
 	switch {
 	case !up.Exists() && !low.Exists():
 	case !up.Exists():

@@ -25,6 +25,8 @@ type Options struct {
 	// Guard counts in Change.Refused what the guard refuses in directories that
 	// only the layer has.
 	Guard bool
+	// Lines counts the lines that differ, in files of up to MaxText.
+	Lines bool
 	// Paths, if there are any, restrict the walk to them and what is below them.
 	Paths []string
 }
