@@ -188,7 +188,7 @@ func (o *Opened) drop(path string) error {
 				return err
 			}
 		}
-		if err := clear(up, low, names[i+1]); err != nil {
+		if err := dissolve(up, low, names[i+1]); err != nil {
 			return err
 		}
 	}
@@ -245,11 +245,11 @@ func openDirAnyway(dir int, name string) (int, error) {
 	return openBeneath(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
 }
 
-// clear makes an opaque directory one that merges and looks the same, except
+// dissolve makes an opaque directory one that merges and looks the same, except
 // that the host's version of one name shows: each other name that it hid gets a
 // whiteout, and each directory that it hid becomes opaque itself. Both change
 // nothing before the last step, so it can be interrupted.
-func clear(up, low int, but string) error {
+func dissolve(up, low int, but string) error {
 	is, err := isOpaque(up)
 	if err != nil || !is {
 		return err

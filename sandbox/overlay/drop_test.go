@@ -117,9 +117,9 @@ func TestDropUnreadable(t *testing.T) {
 	checkListing(t, p.Upper, "")
 }
 
-// A drop that is interrupted in a cleared directory has changed nothing that
+// A drop that is interrupted in a directory that is dissolved has changed nothing that
 // can be seen.
-func TestDropClear(t *testing.T) {
+func TestDropDissolve(t *testing.T) {
 	p := newPair(t)
 	fill(t, p.Lower, "op/a=1\nop/b=1\nop/s/x=1\nop/s/t/y=1\n")
 	tick()
@@ -139,10 +139,10 @@ func TestDropClear(t *testing.T) {
 			t.Fatalf("after %s:\n%swas\n%s", name, after, before)
 		}
 	}
-	must(t, clear(up, low, "a"))
+	must(t, dissolve(up, low, "a"))
 	after := changes(t, p, Options{All: true, Gone: true})
 	if unmarked.Replace(after) != unmarked.Replace(strings.Replace(before, "D op/a\n", "", 1)) {
-		t.Errorf("cleared:\n%swas\n%s", after, before)
+		t.Errorf("dissolved:\n%swas\n%s", after, before)
 	}
 }
 
