@@ -19,7 +19,7 @@ import (
 
 // verbs are the words that may stand first. Everything else that stands first
 // is a flag of run, or a mistake.
-var verbs = []string{"run", "plan", "why", "path", "reset", "doctor", "completion", "help"}
+var verbs = []string{"run", "plan", "why", "path", "status", "diff", "reset", "doctor", "completion", "help"}
 
 // verb puts "run" in front where the command line starts with a flag, and
 // refuses a word that is none of ours: a command must follow `--`, so that a
@@ -155,6 +155,10 @@ func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, s
 		return &cli.Command{Name: verb, Flags: runFlags(o), Action: func(c *cli.Context) error { return why(c, o) }}
 	case "path":
 		return &cli.Command{Name: verb, Flags: placeFlags(o), Action: func(c *cli.Context) error { return printPath(c, o) }}
+	case "status":
+		return &cli.Command{Name: verb, Flags: append(placeFlags(o), statusFlags()...), Action: readable(o, status, func(c *cli.Context) (*output, error) { return printStatus(c, o, r) })}
+	case "diff":
+		return &cli.Command{Name: verb, Flags: append(placeFlags(o), diffFlags()...), Action: readable(o, status, func(c *cli.Context) (*output, error) { return printDiff(c, o, r, status) })}
 	case "reset":
 		return &cli.Command{Name: verb, Flags: append(placeFlags(o), resetFlags()...), Action: func(c *cli.Context) error { return reset(c, o, r) }}
 	case "doctor":

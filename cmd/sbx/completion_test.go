@@ -38,7 +38,7 @@ var offers = []struct {
 	exact bool
 }{
 	{"sbx re", []string{"reset"}, true},
-	{"sbx ", []string{"completion", "doctor", "help", "path", "plan", "reset", "run", "why"}, false},
+	{"sbx ", []string{"completion", "doctor", "help", "path", "diff", "plan", "reset", "run", "status", "why"}, false},
 	{"sbx --ne", []string{"--net"}, true},
 	{"sbx --net ", []string{"host", "none"}, true},
 	{"sbx --rm --net h", []string{"host"}, true},
@@ -62,6 +62,10 @@ var offers = []struct {
 	{"sbx run sbxtool --net ", []string{"net-of-tool"}, true},
 	{"sbx why SBX_TEST_M", []string{"SBX_TEST_MAIN"}, true},
 	{"sbx path Mak", []string{"Makefile"}, true},
+	{"sbx status Mak", []string{"Makefile"}, true},
+	{"sbx status subdir Mak", []string{"Makefile"}, true},
+	{"sbx status --po", []string{"--porcelain"}, true},
+	{"sbx diff --na", []string{"--name-only"}, true},
 	{"sbx reset --h", []string{"--home"}, true},
 	{"sbx doctor --j", []string{"--json"}, true},
 	{"sbx completion z", []string{"zsh"}, true},

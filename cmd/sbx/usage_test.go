@@ -49,6 +49,8 @@ func TestUsageFlags(t *testing.T) {
 		{"place", placeUsage, placeFlags(o)},
 		{"run", placeUsage + runUsage, runFlags(o)},
 		{"plan", planUsage, planFlags()},
+		{"status", statusUsage, statusFlags()},
+		{"diff", diffUsage, diffFlags()},
 		{"reset", resetUsage, resetFlags()},
 	} {
 		if got, want := described(tt.text), typed(tt.flags); !slices.Equal(got, want) {
@@ -65,7 +67,7 @@ func TestUsageFlags(t *testing.T) {
 			t.Errorf("sbx help doctor says nothing of %s", dashes(name))
 		}
 	}
-	if all := described(usage); len(all) != len(described(placeUsage+runUsage+planUsage+resetUsage+doctorUsage)) {
+	if all := described(usage); len(all) != len(described(placeUsage+runUsage+planUsage+statusUsage+diffUsage+resetUsage+doctorUsage)) {
 		t.Errorf("a flag is described outside its place: %q", all)
 	}
 }
@@ -76,7 +78,7 @@ var anyFlag = regexp.MustCompile(`(^|[ ([|])(--[a-z][a-z-]+)`)
 // Nowhere does the text promise a flag that no verb has.
 func TestUsageNamesNothingElse(t *testing.T) {
 	o := &sandbox.Options{}
-	known := typed(slices.Concat(runFlags(o), planFlags(), resetFlags(), doctorFlags(o)))
+	known := typed(slices.Concat(runFlags(o), planFlags(), statusFlags(), diffFlags(), resetFlags(), doctorFlags(o)))
 	known = append(known, "version", "help", "flag") // --flag stands for any
 	for _, m := range anyFlag.FindAllStringSubmatch(usage, -1) {
 		if !slices.Contains(known, strings.TrimPrefix(m[2], "--")) {

@@ -59,8 +59,8 @@ func (g *Guard) Check(c Change) []Reason {
 	if odd(c.Path) {
 		add(Note, "its name has characters that are invisible, or no text")
 	}
-	if r := g.named(c.Path); r != nil {
-		add(r.level, r.why)
+	if r := g.named(c.Path); r != nil && !(r.level == Note && r.name != "" && c.IsDir()) {
+		add(r.level, r.why) // build/ is no BUILD
 	} else if g.inRepository(c.Path) {
 		add(Refuse, ofGit+", which has no .git")
 	}

@@ -33,7 +33,7 @@ func TestGuardTable(t *testing.T) {
 			tries = append(tries, strings.TrimPrefix(r.dir+"/"+strings.ReplaceAll(r.name, "*", ""), "/"))
 		}
 		for _, try := range tries {
-			c := Change{Path: try, Kind: Added, Upper: Stat{Mode: unix.S_IFDIR | 0o755}}
+			c := Change{Path: try, Kind: ModeChanged, Upper: Stat{Mode: unix.S_IFREG | 0o755}}
 			if got := Gravest(g.Check(c)); got < r.level {
 				t.Errorf("%q: level %d, want %d: %s", try, got, r.level, r.why)
 			}
@@ -58,7 +58,7 @@ func TestGuardHarmless(t *testing.T) {
 		"a", "src/main.c", "git/config", "a.git", ".github/CODEOWNERS", ".gitignore", ".gitkeep", ".env", ".tool-versions",
 		"vscode/tasks.json", "idea/x", "cargo/config.toml", "config.toml", "HEAD", "objects/x", "hooks/x", "package-lock.json",
 		"composer.lock", "go.sum", "Cargo.lock", "README.md", "vendor/a/b.php", "profile", "x.pthx", "..git", ".gi", ".gitx/f",
-		"bin/prog", "venv.c", "tools/bazel.c", "naïve.txt", "日本語",
+		"bin/prog", "build", "Configure", "venv.c", "tools/bazel.c", "naïve.txt", "日本語",
 	} {
 		c := Change{Path: p, Kind: Added, Upper: Stat{Mode: unix.S_IFDIR | 0o755}}
 		if list := g.Check(c); len(list) > 0 {

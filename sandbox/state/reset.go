@@ -158,7 +158,12 @@ func TrashIDs(dir string) (uids, gids idmap.Map, ok bool) {
 	if err != nil {
 		return nil, nil, false
 	}
-	u, g, ok := strings.Cut(strings.TrimPrefix(string(data), "uids\n"), "gids\n")
+	return ParseIDs(string(data))
+}
+
+// ParseIDs reads what FormatIDs has written.
+func ParseIDs(ids string) (uids, gids idmap.Map, ok bool) {
+	u, g, ok := strings.Cut(strings.TrimPrefix(ids, "uids\n"), "gids\n")
 	if !ok {
 		return nil, nil, false
 	}

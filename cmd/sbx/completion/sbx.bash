@@ -68,11 +68,11 @@ _sbx() {
     COMPREPLY=()
 
     if ((COMP_CWORD == 1)) && [[ $cur != -* ]]; then
-        _sbx_reply 'run plan why path reset doctor completion help --'
+        _sbx_reply 'run plan why path status diff reset doctor completion help --'
         return
     fi
     case ${COMP_WORDS[1]} in
-    run | plan | why | path | reset | doctor | completion | help) verb=${COMP_WORDS[1]} i=2 ;;
+    run | plan | why | path | status | diff | reset | doctor | completion | help) verb=${COMP_WORDS[1]} i=2 ;;
     -*) verb=run ;;
     *) return ;;
     esac
@@ -85,6 +85,7 @@ _sbx() {
             [[ $word == -- ]] && ((i++))
             case $verb in
             run | plan) _sbx_command "$i" ;;
+            status | diff) _sbx_files ;;
             why) ;;
             esac
             return
@@ -113,6 +114,8 @@ _sbx() {
     plan) word="$where $run --seccomp --" ;;
     why) word="$where $run" ;;
     path) word=$where ;;
+    status) word="$where --all --json --porcelain -z" ;;
+    diff) word="$where --stat --name-only --exit-code" ;;
     reset) word="$where --home --all" ;;
     doctor) word='-C --state --json' ;;
     *) word='' ;;
@@ -128,9 +131,9 @@ _sbx() {
         _sbx_files
         [[ $cur == */* ]] || COMPREPLY+=($(compgen -v -- "$cur"))
         ;;
-    path) _sbx_files ;;
+    path | status | diff) _sbx_files ;;
     completion) ((COMP_CWORD == 2)) && _sbx_reply 'bash zsh fish' ;;
-    help) ((COMP_CWORD == 2)) && _sbx_reply 'run plan why path reset doctor completion help' ;;
+    help) ((COMP_CWORD == 2)) && _sbx_reply 'run plan why path status diff reset doctor completion help' ;;
     esac
 }
 

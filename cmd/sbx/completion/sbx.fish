@@ -77,12 +77,14 @@ function __sbx_pair
     end
 end
 
-set -l first run plan why path reset doctor completion help
+set -l first run plan why path status diff reset doctor completion help
 complete -c sbx -f
 complete -c sbx -n '__sbx_in none' -a run -d 'run a command in the sandbox'
 complete -c sbx -n '__sbx_in none' -a plan -d 'print what a run would do'
 complete -c sbx -n '__sbx_in none' -a why -d 'explain a path, a variable or a command'
 complete -c sbx -n '__sbx_in none' -a path -d 'print where the layer has a file'
+complete -c sbx -n '__sbx_in none' -a status -d 'print what the layer changes'
+complete -c sbx -n '__sbx_in none' -a diff -d 'print the difference to the host'
 complete -c sbx -n '__sbx_in none' -a reset -d 'wipe the layer'
 complete -c sbx -n '__sbx_in none' -a doctor -d 'try everything that a run needs'
 complete -c sbx -n '__sbx_in none' -a completion -d 'print a script for a shell'
@@ -90,7 +92,7 @@ complete -c sbx -n '__sbx_in none' -a help -d 'print the usage'
 complete -c sbx -n '__sbx_in none' -l help -d 'print the usage'
 complete -c sbx -n '__sbx_in none' -l version -d 'print the version'
 
-set -l place 'none run plan why path reset'
+set -l place 'none run plan why path status diff reset'
 set -l run 'none run plan why'
 complete -c sbx -n "__sbx_in $place doctor" -s C -x -a '(__fish_complete_directories)' -d 'run in DIR'
 complete -c sbx -n "__sbx_in $place doctor" -l state -x -a '(__fish_complete_directories)' -d 'keep the layers in DIR'
@@ -110,10 +112,17 @@ complete -c sbx -n "__sbx_in $run" -l allow-userns -d 'allow user namespaces ins
 complete -c sbx -n "__sbx_in $run" -l tmp-size -x -d 'limit /tmp, /var, /run and /dev/shm'
 complete -c sbx -n "__sbx_in $run" -l max-processes -x -d 'limit the processes'
 complete -c sbx -n '__sbx_in plan' -l seccomp -d 'print the system call filter'
+complete -c sbx -n '__sbx_in status' -l all -d 'list what is in new directories'
+complete -c sbx -n '__sbx_in status' -l json -d 'print JSON'
+complete -c sbx -n '__sbx_in status' -l porcelain -d 'print lines for programs'
+complete -c sbx -n '__sbx_in status' -s z -d 'the same, ended by NUL'
+complete -c sbx -n '__sbx_in diff' -l stat -d 'count the lines'
+complete -c sbx -n '__sbx_in diff' -l name-only -d 'print the names'
+complete -c sbx -n '__sbx_in diff' -l exit-code -d 'end with 1 if there is a difference'
 complete -c sbx -n '__sbx_in reset' -l home -d "wipe the layer's home instead"
 complete -c sbx -n '__sbx_in reset' -l all -d 'wipe both, and the layer'
 complete -c sbx -n '__sbx_in doctor' -l json -d 'print the checks as JSON'
-complete -c sbx -n '__sbx_in why path' -F
+complete -c sbx -n '__sbx_in why path status diff' -F
 complete -c sbx -n '__sbx_in why' -a '(set -nx)' -d variable
 complete -c sbx -n '__sbx_in completion' -a 'bash zsh fish'
 complete -c sbx -n '__sbx_in help' -a "$first"

@@ -31,6 +31,8 @@ _sbx_verbs() {
         'plan:print what a run would do'
         'why:explain a path, a variable or a command'
         'path:print where the layer has a file'
+        'status:print what the layer changes'
+        'diff:print the difference to the host'
         'reset:wipe the layer'
         'doctor:try everything that a run needs'
         'completion:print a script for a shell'
@@ -92,6 +94,8 @@ _sbx() {
     plan) _arguments -S : $run '--seccomp[print the system call filter]' '(-)1:command:_command_names -e' '*::arguments:_normal' ;;
     why) _arguments -S : $run '1:path or name:_sbx_why' ;;
     path) _arguments -S : $place '1:file:_files' ;;
+    status) _arguments -S : $place '--all[list what is in new directories]' '--json[print JSON]' '--porcelain[print lines for programs]' '-z[the same, ended by NUL]' '*:file:_files' ;;
+    diff) _arguments -S : $place '--stat[count the lines]' '--name-only[print the names]' '--exit-code[end with 1 if there is a difference]' '*:file:_files' ;;
     reset) _arguments -S : $place "--home[wipe the layer's home instead]" '--all[wipe both, and the layer]' ;;
     doctor) _arguments -S : $place[1] $place[3] '--json[print the checks as JSON]' ;;
     completion) _arguments '1:shell:(bash zsh fish)' ;;
