@@ -31,9 +31,10 @@ import (
 // Names that begin with .wh. cannot be said in this format; sockets are left
 // out.
 const (
-	whPrefix   = ".wh."
-	whOpaque   = ".wh..wh..opq"
-	archiveDir = ".sbx-layer"
+	whPrefix = ".wh."
+	whOpaque = ".wh..wh..opq"
+	// ArchiveDir is that name.
+	ArchiveDir = ".sbx-layer"
 )
 
 // Part is a directory that goes into an archive.
@@ -129,7 +130,7 @@ func (e *exporter) entry(p Part, c Change, dirs *parents, links map[inode]string
 	case p.Home:
 	case strings.HasPrefix(name, whPrefix):
 		return errors.New("the format has no way to say a name that begins with .wh.")
-	case path == archiveDir:
+	case path == ArchiveDir:
 		return errors.New("the format uses that name itself")
 	case c.Whiteout:
 		parent, _ := split(path)

@@ -15,7 +15,6 @@ type DropOptions struct {
 	Selection
 	// Shadowed restricts it to what the host has changed since.
 	Shadowed bool
-	DryRun   bool
 	// Report is told of each path that was given up, or could not be.
 	Report func(path string, err error)
 }
@@ -31,8 +30,11 @@ func (o *Opened) Drop(n Notes, opts DropOptions) error {
 		return nil
 	}
 	roots, err := o.toDrop(n, opts)
-	if err != nil || opts.DryRun {
+	if err != nil {
 		return err
+	}
+	if opts.Report == nil {
+		opts.Report = func(string, error) {}
 	}
 	if err := forget(n, roots); err != nil {
 		return err
@@ -52,9 +54,6 @@ func (o *Opened) shownError(do, path string, err error) error {
 
 // toDrop are the paths that a drop takes, none below another.
 func (o *Opened) toDrop(n Notes, opts DropOptions) ([]string, error) {
-	if opts.Report == nil {
-		opts.Report = func(string, error) {}
-	}
 	// Of what cannot be read, which can be dropped, the error does not matter.
 	o.Note(n)
 	var roots []string
@@ -78,7 +77,9 @@ func (o *Opened) toDrop(n Notes, opts DropOptions) ([]string, error) {
 		for c, err := range o.Changes(Options{All: true, Base: n.Base, Paths: opts.within()}) {
 			switch {
 			case err != nil:
-				opts.Report(c.Path, err)
+				if opts.Report != nil {
+					opts.Report(c.Path, err)
+				}
 			case !opts.Has(c), opts.Shadowed && !c.Shadowed, last != "" && under(c.Path, last):
 			case whole && covered(c.Path):
 			default:

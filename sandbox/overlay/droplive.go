@@ -17,8 +17,11 @@ func (o *Opened) DropLive(merged int, n Notes, opts DropOptions) error {
 		return nil
 	}
 	roots, err := o.toDrop(n, opts)
-	if err != nil || opts.DryRun {
+	if err != nil {
 		return err
+	}
+	if opts.Report == nil {
+		opts.Report = func(string, error) {}
 	}
 	if err := forget(n, roots); err != nil {
 		return err

@@ -189,7 +189,7 @@ func cleanName(name string) (string, error) {
 
 // locate says to which part of the layer a name belongs, and where in it.
 func (im *importer) locate(name string) (*part, string, error) {
-	rest, ours := strings.CutPrefix(name+"/", archiveDir+"/")
+	rest, ours := strings.CutPrefix(name+"/", ArchiveDir+"/")
 	if !ours {
 		p, err := im.part("upper", "upper")
 		return p, name, err
@@ -224,7 +224,7 @@ func isKey(s string) bool { return len(s) == 16 && strings.Trim(s, "0123456789ab
 
 // sourceKey is the key in the name of a joined directory's source.
 func sourceKey(name string) (string, bool) {
-	key, ok := strings.CutPrefix(name, archiveDir+"/with/")
+	key, ok := strings.CutPrefix(name, ArchiveDir+"/with/")
 	if !ok {
 		return "", false
 	}
