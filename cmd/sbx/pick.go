@@ -22,6 +22,11 @@ type picked struct {
 // pick finds the pairs that the paths on the command line are in; without paths
 // it is all of them.
 func pick(s *sandbox.Session, args []string) ([]picked, error) {
+	for _, a := range args {
+		if len(a) > 1 && a[0] == '-' && !slices.Contains(os.Args, "--") {
+			return nil, usagef("sbx "+os.Args[1]+" "+a+" …", "cannot use the path %q: flags stand before the paths, and paths that begin with a dash after --", a)
+		}
+	}
 	if !s.Layer.Exists() {
 		return nil, nil
 	}
@@ -35,11 +40,6 @@ func pick(s *sandbox.Session, args []string) ([]picked, error) {
 	}
 	if len(args) == 0 {
 		return list, nil
-	}
-	for _, a := range args {
-		if len(a) > 1 && a[0] == '-' && !slices.Contains(os.Args, "--") {
-			return nil, usagef("sbx "+os.Args[1]+" "+a+" …", "cannot use the path %q: flags stand before the paths, and paths that begin with a dash after --", a)
-		}
 	}
 	for _, a := range args {
 		i, rel, err := s.Locate(pairs, a)

@@ -181,7 +181,7 @@ func (h *humanStatus) end(complete bool) {
 		h.out.line(plain, "")
 	}
 	if h.bad > 0 {
-		h.out.line(plain, "! is what the guard of sbx pull refuses (sbx help pull)")
+		h.out.line(plain, "! is what the guard of sbx pull refuses (sbx help guard)")
 	}
 	if h.shadowed > 0 {
 		h.out.line(plain, "shadowed: you have changed them on the host, and the sandbox still sees its own; sbx drop --shadowed")

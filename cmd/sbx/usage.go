@@ -13,7 +13,7 @@ word that is none, or at "--"; what follows is COMMAND's. Without a verb the
 command line begins with a flag or with "--", and means run.
 
 ` + runProse + "\n" + planProse + "\n" + whyProse + "\n" + pathProse + "\n" + statusVerbProse + "\n" + diffProse + "\n" + resetProse + "\n" + doctorProse + "\n" + completionProse + "\n" +
-	rulesProse + "\n" + layersProse + "\n" + networkProse + "\n" + environmentProse + "\n" + statusProse + "\n" + filesProse + "\n" + examples
+	rulesProse + "\n" + layersProse + "\n" + guardProse + "\n" + networkProse + "\n" + environmentProse + "\n" + statusProse + "\n" + filesProse + "\n" + examples
 
 const synopsis = `Usage:
     sbx [run] [FLAG...] -- COMMAND [ARG...]
@@ -210,7 +210,7 @@ var parts = map[string][]string{
 	"plan":       {planProse, planUsage, placeUsage, runUsage},
 	"why":        {whyProse, placeUsage, runUsage},
 	"path":       {pathProse, placeUsage},
-	"status":     {statusVerbProse, statusUsage, placeUsage},
+	"status":     {statusVerbProse, statusUsage, placeUsage, guardProse},
 	"diff":       {diffProse, diffUsage, placeUsage},
 	"reset":      {resetProse, resetUsage, placeUsage, layersProse},
 	"doctor":     {doctorProse, doctorUsage},
@@ -231,6 +231,9 @@ func printHelp(verb string) error {
 func help(verb string) (string, error) {
 	if verb == "" {
 		return usage, nil
+	}
+	if verb == "guard" {
+		return guardHelp(), nil
 	}
 	list, ok := parts[verb]
 	if !ok {

@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"iter"
 	"strings"
 	"sync"
 )
@@ -31,7 +32,7 @@ const (
 	ofVC       = "it belongs to a version control system, which runs hooks"
 	ofSbx      = "it sets sbx's own rules"
 	ofKeys     = "it decides who may log in"
-	ofPython   = "editors run the interpreter of a virtual environment when the directory is opened"
+	ofPython   = "an editor runs the interpreter of a virtual environment"
 	byWrapper  = "a wrapper or an editor runs it whenever the tool is started"
 	gitHookRun = "git runs the hooks that it installs"
 )
@@ -53,7 +54,6 @@ var rows = [...]row{
 	{dir: ".jj", level: Refuse, why: ofVC},
 	{dir: ".pijul", level: Refuse, why: ofVC},
 	{dir: "_darcs", level: Refuse, why: ofVC},
-	{dir: "CVS", level: Refuse, why: ofVC},
 	{dir: ".husky", level: Refuse, why: gitHookRun},
 	{dir: ".githooks", level: Refuse, why: gitHookRun},
 	{name: ".huskyrc*", level: Refuse, why: gitHookRun},
@@ -217,7 +217,8 @@ var rows = [...]row{
 	{name: ".jvmopts", level: Refuse, why: byTool},
 	{name: "sitecustomize.py", level: Refuse, why: byPython},
 	{name: "usercustomize.py", level: Refuse, why: byPython},
-	{name: "*.pth", level: Refuse, why: byPython},
+	{dir: "site-packages", name: "*.pth", level: Refuse, why: byPython},
+	{dir: "dist-packages", name: "*.pth", level: Refuse, why: byPython},
 	{name: ".pdbrc", level: Refuse, why: byTool},
 	{name: ".gdbinit", level: Refuse, why: byTool},
 	{name: ".lldbinit", level: Refuse, why: byTool},
@@ -347,6 +348,38 @@ var rows = [...]row{
 	{name: "*.config.mjs", level: Note, why: byBuild},
 	{name: "*.config.ts", level: Note, why: byBuild},
 	{name: ".babelrc*", level: Note, why: byBuild},
+}
+
+// GuardName is a line of the guard's table, for people.
+type GuardName struct {
+	Level     Level
+	Why, Name string
+}
+
+// GuardTable gives the names that the guard knows, the graver level first, and
+// of a level those with the same reason together. A directory ends in a slash
+// and means all below it.
+func GuardTable() iter.Seq[GuardName] {
+	return func(yield func(GuardName) bool) {
+		for _, level := range [...]Level{Refuse, Note} {
+			done := map[string]bool{}
+			for i, first := range rows {
+				if first.level != level || done[first.why] {
+					continue
+				}
+				done[first.why] = true
+				for _, r := range rows[i:] {
+					if r.level != level || r.why != first.why {
+						continue
+					}
+					name := strings.TrimPrefix(r.dir+"/"+r.name, "/")
+					if !yield(GuardName{r.level, r.why, name}) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // pattern is the folded last name of a row.

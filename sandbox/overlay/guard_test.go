@@ -57,7 +57,7 @@ func TestGuardHarmless(t *testing.T) {
 	for _, p := range []string{
 		"a", "src/main.c", "git/config", "a.git", ".github/CODEOWNERS", ".gitignore", ".gitkeep", ".env", ".tool-versions",
 		"vscode/tasks.json", "idea/x", "cargo/config.toml", "config.toml", "HEAD", "objects/x", "hooks/x", "package-lock.json",
-		"composer.lock", "go.sum", "Cargo.lock", "README.md", "vendor/a/b.php", "profile", "x.pthx", "..git", ".gi", ".gitx/f",
+		"composer.lock", "go.sum", "Cargo.lock", "README.md", "vendor/a/b.php", "profile", "model.pth", "cvs/x", "..git", ".gi", ".gitx/f",
 		"bin/prog", "build", "Configure", "venv.c", "tools/bazel.c", "naïve.txt", "日本語",
 	} {
 		c := Change{Path: p, Kind: Added, Upper: Stat{Mode: unix.S_IFDIR | 0o755}}
