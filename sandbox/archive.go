@@ -74,7 +74,7 @@ func (s *Session) install(l state.Layer, force bool, fill func(staged state.Laye
 		return err
 	}
 	defer func() {
-		if err != nil {
+		if err != nil && k.Layer.Dir != l.Dir {
 			s.throwAway(k)
 		}
 		k.Unlock()

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -40,8 +41,12 @@ type Outcome struct {
 	// Unnamed says that it was not done because it deletes something of the
 	// host's and was not named by its own path.
 	Unnamed bool
-	// Err says that it failed.
-	Err error
+	// Never says that no flag would make it done.
+	Never bool
+	// Err says that it failed, Closed that it did because a build took the
+	// layer's file its permissions.
+	Err    error
+	Closed bool
 }
 
 // Done says whether the host has it now.
@@ -81,7 +86,7 @@ func (o *Opened) Pull(n Notes, opts PullOptions) error {
 	}
 	for c, err := range o.Changes(Options{All: true, Base: n.Base, Paths: opts.within()}) {
 		if err != nil {
-			p.opts.Report(Outcome{Change: c, Err: err})
+			p.opts.Report(Outcome{Change: c, Err: err, Closed: errors.Is(err, fs.ErrPermission)})
 			continue
 		}
 		if err := p.consider(c); err != nil {
@@ -197,6 +202,7 @@ func (p *puller) consider(c Change) error {
 	if p.opts.Guard != nil {
 		for _, r := range p.opts.Guard(c) {
 			if r.Level == Never || r.Level == Refuse && !unsafe {
+				out.Never = out.Never || r.Level == Never
 				out.Refused = append(out.Refused, r.Text)
 			} else {
 				out.Say = append(out.Say, r.Text)
@@ -205,10 +211,10 @@ func (p *puller) consider(c Change) error {
 	}
 	switch c.Upper.Type() {
 	case unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR, unix.S_IFBLK:
-		out.Refused = []string{"it is a " + c.Upper.TypeName()}
+		out.Refused, out.Never = []string{"it is a " + c.Upper.TypeName()}, true
 	}
 	if c.Kind == ModeChanged && c.Upper.Perm()&0o777 == c.Lower.Perm()&0o777 {
-		out.Refused = []string{"it is set-user-id, set-group-id or sticky"}
+		out.Refused, out.Never = []string{"it is set-user-id, set-group-id or sticky"}, true
 	}
 	if c.Shadowed && !unsafe {
 		out.Refused = append(out.Refused, Drifted)
@@ -322,8 +328,22 @@ func (p *puller) conclude(out Outcome, err error) {
 		out.Refused = append(out.Refused, "the host has another file system mounted on the way to it")
 	default:
 		out.Err = err
+		var closed closedError
+		out.Closed = errors.As(err, &closed)
 	}
 	p.report(out)
+}
+
+// closedError is a file of the layer that may not be read.
+type closedError struct{ error }
+
+func (e closedError) Unwrap() error { return e.error }
+
+func upperError(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return closedError{err}
+	}
+	return err
 }
 
 func (p *puller) progress() {
@@ -423,7 +443,7 @@ func (p *puller) prepare(c Change) (r ready, err error) {
 	}
 	up, _, err := p.up.at(c.Path)
 	if err != nil {
-		return r, err
+		return r, upperError(err)
 	}
 	r = ready{dir: h.share(), tmp: tmp, name: name, fd: -1}
 	if c.Upper.IsSymlink() {
@@ -473,7 +493,7 @@ func readLink(dir int, name string) (string, error) {
 func (p *puller) copy(up int, r ready, c Change) (int, error) {
 	src, err := openRegular(up, r.name, c.Upper)
 	if err != nil {
-		return -1, err
+		return -1, upperError(err)
 	}
 	defer unix.Close(src)
 	dst, err := unix.Openat(r.dir.fd, r.tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
