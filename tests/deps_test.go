@@ -45,12 +45,15 @@ var mayUse = map[string][]string{
 	"github.com/urfave/cli/v2":       {"cmd/sbx"},
 	"github.com/syndtr/gocapability": {"sandbox/plan", "sandbox/host"},
 	"github.com/xrash/smetrics":      {"cmd/sbx"},
-	"golang.org/x/sys":               {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/nofile", "sandbox/overlay", "sandbox/state", "sandbox/supervise", "idmap", "seccomp", "tests/victim"},
+	// Only its lcs: the root package compiles a regular expression at every start.
+	"github.com/aymanbagabas/go-udiff": {"sandbox/overlay"},
+	"github.com/klauspost/compress":    {"sandbox/overlay"},
+	"golang.org/x/sys":                 {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/nofile", "sandbox/overlay", "sandbox/state", "sandbox/supervise", "idmap", "seccomp", "tests/victim"},
 	// The parts that are data and pure functions ask the machine for nothing.
 	"os":        {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/nofile", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
 	"os/exec":   {"sandbox", "idmap", "cmd/sbx", "tests", "tests/victim", "sandbox/host"},
 	"os/signal": {"sandbox/supervise", "sandbox/host", "cmd/sbx", "tests/victim"},
-	"time":      {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/state", "idmap", "tests", "tests/victim"},
+	"time":      {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/overlay", "sandbox/state", "idmap", "tests", "tests/victim"},
 	// Slow to start: half a millisecond and more, in a program that is to cost
 	// less than five.
 	"net/http": {},
@@ -60,7 +63,7 @@ var mayUse = map[string][]string{
 
 // dependencies are the modules that sbx is made of. smetrics comes with cli, and
 // finds the nearest verb or flag.
-var dependencies = []string{"github.com/syndtr/gocapability", "github.com/urfave/cli/v2", "github.com/xrash/smetrics", "golang.org/x/sys"}
+var dependencies = []string{"github.com/aymanbagabas/go-udiff", "github.com/klauspost/compress", "github.com/syndtr/gocapability", "github.com/urfave/cli/v2", "github.com/xrash/smetrics", "golang.org/x/sys"}
 
 // listed is what `go list -json` tells of a package.
 type listed struct {
