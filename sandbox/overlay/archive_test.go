@@ -236,7 +236,15 @@ func TestImportForeign(t *testing.T) {
 	g := gzip.NewWriter(&gz)
 	g.Write(data)
 	g.Close()
-	for _, in := range [][]byte{data, gz.Bytes()} {
+	if _, err := unpack(t, &gz, plenty); err == nil || !strings.Contains(err.Error(), "gzip") {
+		t.Errorf("gzip: %v", err)
+	}
+	var zs bytes.Buffer
+	z, err := zstd.NewWriter(&zs)
+	must(t, err)
+	z.Write(data)
+	z.Close()
+	for _, in := range [][]byte{data, zs.Bytes()} {
 		dir, err := unpack(t, bytes.NewReader(in), plenty)
 		must(t, err)
 		if os.Geteuid() == 0 {
