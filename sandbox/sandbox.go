@@ -63,6 +63,9 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	if !o.Throwaway {
+		s.settle()
+	}
 	for _, dir := range end.Full {
 		o.warn("%s in the sandbox is full; --tmp-size SIZE gives it more room", dir)
 	}
@@ -105,14 +108,33 @@ func (s *Session) lock(o Options, p plan.Plan, f host.Facts) (*state.Lock, error
 	if lock.Unclean {
 		err = awaitUnmounted(p)
 	}
+	killed := lock.Unclean
 	if err == nil {
 		err = lock.Prepare(p.LayerDirs, p.WorkDirs)
+	}
+	for _, step := range p.Steps {
+		if key, ok := joined(step); ok && err == nil {
+			err = lock.Join(key, step.(plan.Overlay).Lower[0])
+		}
 	}
 	if err != nil {
 		lock.Unlock()
 		return nil, err
 	}
+	if killed {
+		s.settle()
+	}
 	return lock, nil
+}
+
+// joined is the layer's directory for a directory that is joined to the tree.
+func joined(step plan.Step) (key string, ok bool) {
+	o, ok := step.(plan.Overlay)
+	if !ok {
+		return "", false
+	}
+	key, ok = strings.CutPrefix(o.Upper, plan.Scratch+"/"+plan.LayerName+"/")
+	return strings.TrimSuffix(key, "/upper"), ok && strings.HasPrefix(key, "with/")
 }
 
 // gitDirs are the git directories that overlays show: the tree's own, and those

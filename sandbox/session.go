@@ -19,6 +19,8 @@ type Session struct {
 	// Vars is the caller's environment and what becomes of it.
 	Vars []policy.Var
 	Run  string
+
+	options Options
 }
 
 // Open finds out what the options mean. It changes nothing on disk.
@@ -27,7 +29,7 @@ func Open(o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{Run: newRun()}
+	s := &Session{Run: newRun(), options: o}
 	h := o.Home()
 	s.Store, err = state.Find(o.State, dir, o.Getenv)
 	if err != nil {

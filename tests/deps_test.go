@@ -22,8 +22,9 @@ const module = "github.com/sbx-build/sbx"
 // direction of the pipeline, from flags to policy, plan, program and process. A
 // package that is not listed may not exist.
 var mayImport = map[string][]string{
-	"cmd/sbx":                {"sandbox", "sandbox/host", "sandbox/policy", "sandbox/plan", "sandbox/state"},
-	"sandbox":                {"idmap", "seccomp", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/plan", "sandbox/policy", "sandbox/state", "sandbox/supervise"},
+	"cmd/sbx":                {"sandbox", "sandbox/host", "sandbox/overlay", "sandbox/policy", "sandbox/plan", "sandbox/state"},
+	"sandbox":                {"idmap", "seccomp", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/overlay", "sandbox/plan", "sandbox/policy", "sandbox/state", "sandbox/supervise"},
+	"sandbox/overlay":        {"sandbox/state"},
 	"sandbox/policy":         {},
 	"sandbox/host":           {"idmap", "sandbox/internal/early", "sandbox/policy"},
 	"sandbox/plan":           {"idmap", "seccomp", "sandbox/host", "sandbox/policy"},
@@ -44,12 +45,15 @@ var mayUse = map[string][]string{
 	"github.com/urfave/cli/v2":       {"cmd/sbx"},
 	"github.com/syndtr/gocapability": {"sandbox/plan", "sandbox/host"},
 	"github.com/xrash/smetrics":      {"cmd/sbx"},
-	"golang.org/x/sys":               {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/state", "sandbox/supervise", "idmap", "seccomp", "tests/victim"},
+	// Only its lcs: the root package compiles a regular expression at every start.
+	"github.com/aymanbagabas/go-udiff": {"sandbox/overlay"},
+	"github.com/klauspost/compress":    {"sandbox/overlay"},
+	"golang.org/x/sys":                 {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/overlay", "sandbox/state", "sandbox/supervise", "idmap", "seccomp", "tests/victim"},
 	// The parts that are data and pure functions ask the machine for nothing.
 	"os":        {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
 	"os/exec":   {"sandbox", "idmap", "cmd/sbx", "tests", "tests/victim", "sandbox/host"},
 	"os/signal": {"sandbox/supervise", "sandbox/host", "cmd/sbx", "tests/victim"},
-	"time":      {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
+	"time":      {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/overlay", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
 	// Slow to start: half a millisecond and more, in a program that is to cost
 	// less than five.
 	"net/http": {},
@@ -59,7 +63,7 @@ var mayUse = map[string][]string{
 
 // dependencies are the modules that sbx is made of. smetrics comes with cli, and
 // finds the nearest verb or flag.
-var dependencies = []string{"github.com/syndtr/gocapability", "github.com/urfave/cli/v2", "github.com/xrash/smetrics", "golang.org/x/sys"}
+var dependencies = []string{"github.com/aymanbagabas/go-udiff", "github.com/klauspost/compress", "github.com/syndtr/gocapability", "github.com/urfave/cli/v2", "github.com/xrash/smetrics", "golang.org/x/sys"}
 
 // listed is what `go list -json` tells of a package.
 type listed struct {

@@ -18,7 +18,7 @@ import (
 
 // verbs are the words that may stand first. Everything else that stands first
 // is a flag of run, or a mistake.
-var verbs = []string{"run", "plan", "why", "path", "reset", "doctor", "completion", "help"}
+var verbs = []string{"run", "plan", "why", "path", "status", "diff", "pull", "drop", "reset", "layer", "export", "import", "gc", "doctor", "completion", "help"}
 
 // verb puts "run" in front where the command line starts with a flag, and
 // refuses a word that is none of ours: a command must follow `--`, so that a
@@ -37,6 +37,9 @@ func verb(args []string) ([]string, error) {
 	default:
 		if first == "trash" && len(args) == 4 || first == "version" {
 			return args, nil
+		}
+		if first == "layer" {
+			return layerVerb(args)
 		}
 		for _, v := range verbs {
 			if first == v {
@@ -142,6 +145,11 @@ func flagName(f cli.Flag) string {
 
 // command is the table of verbs.
 func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, status *int) *cli.Command {
+	// open has a verb begin again where permissions that a build took from its
+	// files do not matter.
+	open := func(f func(*cli.Context) error) cli.ActionFunc {
+		return readable(o, status, func(c *cli.Context) (*output, error) { return nil, f(c) })
+	}
 	switch verb {
 	case "run":
 		return &cli.Command{Name: verb, Flags: runFlags(o), Action: func(c *cli.Context) error { return runCommand(c.Args().Slice(), o, begun, status) }}
@@ -151,6 +159,26 @@ func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, s
 		return &cli.Command{Name: verb, Flags: runFlags(o), Action: func(c *cli.Context) error { return why(c, o) }}
 	case "path":
 		return &cli.Command{Name: verb, Flags: placeFlags(o), Action: func(c *cli.Context) error { return printPath(c, o) }}
+	case "status":
+		return &cli.Command{Name: verb, Flags: append(placeFlags(o), statusFlags()...), Action: readable(o, status, func(c *cli.Context) (*output, error) { return printStatus(c, o, r) })}
+	case "diff":
+		return &cli.Command{Name: verb, Flags: append(placeFlags(o), diffFlags()...), Action: readable(o, status, func(c *cli.Context) (*output, error) { return printDiff(c, o, r, status) })}
+	case "pull":
+		return &cli.Command{Name: verb, Flags: append(placeFlags(o), pullFlags()...), Action: open(func(c *cli.Context) error { return pull(c, o, r, status) })}
+	case "drop":
+		return &cli.Command{Name: verb, Flags: append(placeFlags(o), dropFlags()...), Action: open(func(c *cli.Context) error { return drop(c, o, r, status) })}
+	case "layer list":
+		return &cli.Command{Name: verb, Flags: layerListFlags(o), Action: func(c *cli.Context) error { return layerList(c, o, r) }}
+	case "layer copy":
+		return &cli.Command{Name: verb, Flags: placeOnly(o, "C", "source", "state"), Action: open(func(c *cli.Context) error { return layerCopy(c, o, r) })}
+	case "layer rm":
+		return &cli.Command{Name: verb, Flags: placeOnly(o, "C", "source", "state"), Action: func(c *cli.Context) error { return layerRemove(c, o, r) }}
+	case "export":
+		return &cli.Command{Name: verb, Flags: append(placeFlags(o), exportFlags()...), Action: func(c *cli.Context) error { return exportLayer(c, o, r) }}
+	case "import":
+		return &cli.Command{Name: verb, Flags: append(placeFlags(o), importFlags()...), Action: func(c *cli.Context) error { return importLayer(c, o, r) }}
+	case "gc":
+		return &cli.Command{Name: verb, Flags: gcFlags(o), Action: func(c *cli.Context) error { return gc(c, o, r) }}
 	case "reset":
 		return &cli.Command{Name: verb, Flags: append(placeFlags(o), resetFlags()...), Action: func(c *cli.Context) error { return reset(c, o, r) }}
 	case "doctor":
@@ -175,7 +203,8 @@ func flagError(c *cli.Context, names []string, err error) error {
 		return flagCause
 	}
 	if errors.Is(err, flag.ErrHelp) {
-		return printHelp(c.Command.Name)
+		word, _, _ := strings.Cut(c.Command.Name, " ")
+		return printHelp(word)
 	}
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {

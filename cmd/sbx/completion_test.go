@@ -38,7 +38,7 @@ var offers = []struct {
 	exact bool
 }{
 	{"sbx re", []string{"reset"}, true},
-	{"sbx ", []string{"completion", "doctor", "help", "path", "plan", "reset", "run", "why"}, false},
+	{"sbx ", []string{"completion", "diff", "doctor", "drop", "export", "gc", "help", "import", "layer", "path", "plan", "pull", "reset", "run", "status", "why"}, false},
 	{"sbx --ne", []string{"--net"}, true},
 	{"sbx --net ", []string{"host", "none"}, true},
 	{"sbx --rm --net h", []string{"host"}, true},
@@ -62,6 +62,21 @@ var offers = []struct {
 	{"sbx run sbxtool --net ", []string{"net-of-tool"}, true},
 	{"sbx why SBX_TEST_M", []string{"SBX_TEST_MAIN"}, true},
 	{"sbx path Mak", []string{"Makefile"}, true},
+	{"sbx status Mak", []string{"Makefile"}, true},
+	{"sbx status subdir Mak", []string{"Makefile"}, true},
+	{"sbx status --po", []string{"--porcelain"}, true},
+	{"sbx diff --na", []string{"--name-only"}, true},
+	{"sbx pull Mak", []string{"Makefile"}, true},
+	{"sbx pull --dr", []string{"--dry-run"}, true},
+	{"sbx pull --all subdir Mak", []string{"Makefile"}, true},
+	{"sbx drop --sh", []string{"--shadowed"}, true},
+	{"sbx layer ", []string{"copy", "list", "rm"}, true},
+	{"sbx layer rm lo", []string{"lonely"}, true},
+	{"sbx layer copy default lo", []string{"lonely"}, true},
+	{"sbx layer list --js", []string{"--json"}, true},
+	{"sbx export --ho", []string{"--home"}, true},
+	{"sbx import --fo", []string{"--force"}, true},
+	{"sbx gc --y", []string{"--yes"}, true},
 	{"sbx reset --h", []string{"--home"}, true},
 	{"sbx doctor --j", []string{"--json"}, true},
 	{"sbx completion z", []string{"zsh"}, true},
@@ -228,7 +243,7 @@ func TestCompletionKnowsAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := string(data)
-		for _, name := range typed(slices.Concat(runFlags(o), resetFlags(), doctorFlags(o))) {
+		for _, name := range typed(slices.Concat(runFlags(o), statusFlags(), diffFlags(), pullFlags(), dropFlags(), resetFlags(), layerListFlags(o), exportFlags(), importFlags(), gcFlags(o), doctorFlags(o))) {
 			flag := dashes(name)
 			if shellName == "fish" && len(name) > 1 {
 				flag = "-l " + name + " "

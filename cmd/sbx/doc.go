@@ -6,6 +6,8 @@
 //	sbx plan [FLAG...] [--env | --seccomp] [-- COMMAND [ARG...]]
 //	sbx why [FLAG...] PATH | NAME
 //	sbx path [PLACE...] [FILE]
+//	sbx status [PLACE...] [--all] [--json | --porcelain | -z] [PATH...]
+//	sbx diff [PLACE...] [--stat | --name-only] [--exit-code] [PATH...]
 //	sbx reset [PLACE...] [--home | --all]
 //	sbx doctor [-C DIR] [--state DIR] [--json]
 //	sbx completion bash | zsh | fish
@@ -61,7 +63,8 @@
 // same signal ends sbx. Otherwise it is 127 if the command was not found, 126 if
 // it cannot be executed, 125 if what was asked is not possible, and 2 if the
 // command line was not understood. The other verbs end with 0, with 1 if the
-// doctor found something missing, and else with 125 or 2.
+// doctor found something missing or diff --exit-code a difference, and else with
+// 125 or 2.
 //
 // # Files
 //

@@ -7,19 +7,21 @@ import (
 
 // The usage is written by hand and compared with the flags in a test. Its parts
 // are what `sbx help VERB` chooses from.
-const usage = synopsis + "\n" + placeUsage + "\n" + runUsage + "\n" + planUsage + "\n" + resetUsage + "\n" + doctorUsage + `
+const usage = synopsis + "\n" + placeUsage + "\n" + runUsage + "\n" + planUsage + "\n" + statusUsage + "\n" + diffUsage + "\n" + resetUsage + "\n" + doctorUsage + `
 A flag takes its value as --flag VALUE or --flag=VALUE. Flags end at the first
 word that is none, or at "--"; what follows is COMMAND's. Without a verb the
 command line begins with a flag or with "--", and means run.
 
-` + runProse + "\n" + planProse + "\n" + whyProse + "\n" + pathProse + "\n" + resetProse + "\n" + doctorProse + "\n" + completionProse + "\n" +
-	rulesProse + "\n" + layersProse + "\n" + networkProse + "\n" + environmentProse + "\n" + statusProse + "\n" + filesProse + "\n" + examples
+` + runProse + "\n" + planProse + "\n" + whyProse + "\n" + pathProse + "\n" + statusVerbProse + "\n" + diffProse + "\n" + resetProse + "\n" + doctorProse + "\n" + completionProse + "\n" +
+	rulesProse + "\n" + layersProse + "\n" + guardProse + "\n" + networkProse + "\n" + environmentProse + "\n" + statusProse + "\n" + filesProse + "\n" + examples
 
 const synopsis = `Usage:
     sbx [run] [FLAG...] -- COMMAND [ARG...]
     sbx plan [FLAG...] [--env | --seccomp] [-- COMMAND [ARG...]]
     sbx why [FLAG...] PATH | NAME
     sbx path [PLACE...] [FILE]
+    sbx status [PLACE...] [--all] [--json | --porcelain | -z] [PATH...]
+    sbx diff [PLACE...] [--stat | --name-only] [--exit-code] [PATH...]
     sbx reset [PLACE...] [--home | --all]
     sbx doctor [-C DIR] [--state DIR] [--json]
     sbx completion bash | zsh | fish
@@ -59,6 +61,20 @@ const planUsage = `Flags of plan:
     --seccomp            Print the system call filter.
 `
 
+const statusUsage = `Flags of status:
+    --all                List what is in new directories, too.
+    --json               Print JSON.
+    --porcelain          Print lines for programs, of a form that stays.
+    -z                   The same, with a NUL in place of each line end, and
+                         with names as they are.
+`
+
+const diffUsage = `Flags of diff:
+    --stat               Print how many lines of each file differ.
+    --name-only          Print the names alone.
+    --exit-code          End with 1 if there is a difference.
+`
+
 const resetUsage = `Flags of reset:
     --home               Wipe the layer's private home instead of its files.
     --all                Wipe both, and the layer itself.
@@ -91,6 +107,27 @@ shows, hides or drops it, and the flag that would change it.
 const pathProse = `sbx path prints where the layer has its version of FILE, for example to move a
 generated file out: mv "$(sbx path FILE)" . while no run lives. Without FILE it
 prints the directory that holds them all.
+`
+
+const statusVerbProse = `sbx status prints what the layer changes, a path in each line: A added, M
+modified, D deleted, T of another type, P of other permissions. A file that
+equals the host's is no change, whatever its time. A new directory is one line.
+"!" marks what the guard refuses to bring to the host, and "shadowed" what has
+been edited on the host since the layer took its own version, which the sandbox
+still sees. PATH restricts it to files and directories.
+
+With --porcelain a line has, each followed by a blank: the letter; "!" or ".";
+"s" for shadowed or "."; "." being neither, both in one word; the type, one of f
+d l p s c b as find(1) has them, of the layer's file or of the deleted one; the
+number of entries in a new directory; the bytes of the file or of the files in
+the directory; and the path, relative to the source tree or absolute in a joined
+directory, with a slash behind a directory, quoted as git does unless -z.
+`
+
+const diffProse = `sbx diff prints the difference from the host to the layer as git-diff(1) does;
+git apply takes it, but for binary files, which are only named. On a terminal it
+has colours (NO_COLOR), goes through $PAGER, else less, and shows control
+characters escaped.
 `
 
 const resetProse = `sbx reset wipes what runs have written to the source tree and other
@@ -147,7 +184,8 @@ const statusProse = `Exit status. run ends as the command did:
     126                  it was found and cannot be executed
     125                  sbx has understood, and it is not possible
     2                    sbx has not understood the command line
-The other verbs end with 0, with 1 (doctor: something is missing), 125 or 2.
+The other verbs end with 0, with 1 (doctor: something is missing; diff
+--exit-code: there is a difference), 125 or 2.
 `
 
 const filesProse = `Files:
@@ -172,6 +210,8 @@ var parts = map[string][]string{
 	"plan":       {planProse, planUsage, placeUsage, runUsage},
 	"why":        {whyProse, placeUsage, runUsage},
 	"path":       {pathProse, placeUsage},
+	"status":     {statusVerbProse, statusUsage, placeUsage, guardProse},
+	"diff":       {diffProse, diffUsage, placeUsage},
 	"reset":      {resetProse, resetUsage, placeUsage, layersProse},
 	"doctor":     {doctorProse, doctorUsage},
 	"completion": {completionProse},
@@ -191,6 +231,9 @@ func printHelp(verb string) error {
 func help(verb string) (string, error) {
 	if verb == "" {
 		return usage, nil
+	}
+	if verb == "guard" {
+		return guardHelp(), nil
 	}
 	list, ok := parts[verb]
 	if !ok {

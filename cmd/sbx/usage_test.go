@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sbx-build/sbx/sandbox"
+	"github.com/sbx-build/sbx/sandbox/overlay"
 )
 
 // flagLine is a line of the usage that describes a flag.
@@ -49,6 +50,8 @@ func TestUsageFlags(t *testing.T) {
 		{"place", placeUsage, placeFlags(o)},
 		{"run", placeUsage + runUsage, runFlags(o)},
 		{"plan", planUsage, planFlags()},
+		{"status", statusUsage, statusFlags()},
+		{"diff", diffUsage, diffFlags()},
 		{"reset", resetUsage, resetFlags()},
 	} {
 		if got, want := described(tt.text), typed(tt.flags); !slices.Equal(got, want) {
@@ -65,7 +68,7 @@ func TestUsageFlags(t *testing.T) {
 			t.Errorf("sbx help doctor says nothing of %s", dashes(name))
 		}
 	}
-	if all := described(usage); len(all) != len(described(placeUsage+runUsage+planUsage+resetUsage+doctorUsage)) {
+	if all := described(usage); len(all) != len(described(placeUsage+runUsage+planUsage+statusUsage+diffUsage+resetUsage+doctorUsage)) {
 		t.Errorf("a flag is described outside its place: %q", all)
 	}
 }
@@ -76,8 +79,8 @@ var anyFlag = regexp.MustCompile(`(^|[ ([|])(--[a-z][a-z-]+)`)
 // Nowhere does the text promise a flag that no verb has.
 func TestUsageNamesNothingElse(t *testing.T) {
 	o := &sandbox.Options{}
-	known := typed(slices.Concat(runFlags(o), planFlags(), resetFlags(), doctorFlags(o)))
-	known = append(known, "version", "help", "flag") // --flag stands for any
+	known := typed(slices.Concat(runFlags(o), planFlags(), statusFlags(), diffFlags(), resetFlags(), doctorFlags(o)))
+	known = append(known, "version", "help", "flag", "unsafe") // --flag stands for any
 	for _, m := range anyFlag.FindAllStringSubmatch(usage, -1) {
 		if !slices.Contains(known, strings.TrimPrefix(m[2], "--")) {
 			t.Errorf("the usage names %s, which there is not", m[2])
@@ -144,5 +147,27 @@ func TestHelpOutput(t *testing.T) {
 	}
 	if stdout, stderr, status := c.sbx(t, "help", "rset"); stdout != "" || status != 2 || !strings.Contains(stderr, "hint: sbx help reset\n") {
 		t.Errorf("sbx help rset: status %d, stdout %q, stderr %q", status, stdout, stderr)
+	}
+}
+
+// The guard's table is printed whole, in a form like that of the usage.
+func TestHelpGuard(t *testing.T) {
+	text, err := help("guard")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := strings.Fields(text)
+	for row := range overlay.GuardTable() {
+		if !slices.Contains(words, row.Name) || !strings.Contains(text, "    "+row.Why+":\n") {
+			t.Errorf("sbx help guard has no %q: %s", row.Name, row.Why)
+		}
+	}
+	for line := range strings.Lines(text) {
+		if len(line) > 81 || strings.TrimRight(line, " \n") != strings.TrimSuffix(line, "\n") {
+			t.Errorf("a line is too long, or has trailing blanks: %q", line)
+		}
+	}
+	if _, err := help(""); err != nil || !strings.Contains(usage, guardProse) {
+		t.Error("the usage says nothing of the guard")
 	}
 }

@@ -7,7 +7,10 @@
 //	      layer                     the id map that the layer was made with
 //	      lock                      flock(2) while a run has the layer; names the run
 //	      upper/ work/              the overlay of the tree
-//	      with/ git/ cow/           those of other directories, KEY/{upper,work}
+//	      with/ git/ cow/           those of other directories, KEY/{upper,work};
+//	                                with/KEY/source is the path, quoted
+//	      journal                   what the host had (Journal)
+//	      pull                      flock(2) of what brings files out
 //	      caches/                   that of the caches in $HOME
 //	      home/                     $HOME inside
 //	  trash/                        renamed away, being deleted

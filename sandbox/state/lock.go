@@ -59,6 +59,34 @@ func (l Layer) Lock(run, ids string) (*Lock, error) {
 	return k, nil
 }
 
+// Take locks a layer that exists, for something other than a run. One that does
+// not is an fs.ErrNotExist.
+func (l Layer) Take(who string) (*Lock, error) {
+	if _, err := os.Lstat(l.Dir); err != nil {
+		return nil, &Error{Do: "use", What: fmt.Sprintf("the layer %q", l.Name), Err: err}
+	}
+	return l.lock(who)
+}
+
+// Alone waits until no other sbx brings something out of the layer, or takes
+// something from it.
+func (l Layer) Alone() (release func(), err error) {
+	fd, err := unix.Open(filepath.Join(l.Dir, "pull"), unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, l.broken(err)
+	}
+	for {
+		if err = unix.Flock(fd, unix.LOCK_EX); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, l.broken(err)
+	}
+	return func() { unix.Close(fd) }, nil
+}
+
 // lock takes the lock alone. The file's first line is a time and what the run is,
 // from before the first mount until after the end of the last, when its first byte
 // becomes ended: if that is missing when the lock is free, the run before was

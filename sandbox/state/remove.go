@@ -34,6 +34,10 @@ func emptyDir(dir string) error {
 		return err
 	}
 	defer unix.Close(fd)
+	return emptyFd(fd)
+}
+
+func emptyFd(fd int) error {
 	r := &removal{top: fd}
 	for {
 		// Once more after a pass that did something: it may have moved
@@ -52,6 +56,33 @@ func remove(dir string) error {
 		return err
 	}
 	return unix.Rmdir(dir)
+}
+
+// RemoveAt deletes a name in a directory: a file, or a directory with all in
+// it. A name that is not there is no error.
+func RemoveAt(dir int, name string) error {
+	err := unix.Unlinkat(dir, name, 0)
+	if err == nil || err == unix.ENOENT {
+		return nil
+	}
+	fd, err := openDir(dir, name)
+	switch err {
+	case nil:
+	case unix.ENOENT:
+		return nil
+	case unix.ENOTDIR, unix.ELOOP:
+		return unix.Unlinkat(dir, name, 0)
+	default:
+		return err
+	}
+	defer unix.Close(fd)
+	if err := emptyFd(fd); err != nil {
+		return err
+	}
+	if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err != unix.ENOENT {
+		return err
+	}
+	return nil
 }
 
 // empty deletes what is in the directory fd.

@@ -43,7 +43,7 @@ func (l Layer) Reset(w Wipe) (trashed []string, err error) {
 	defer k.Unlock()
 	var names []string
 	if w.Files {
-		names = append(names, "upper", "work", "with", "git", "cow", "caches", "git-index")
+		names = append(names, "journal", "upper", "work", "with", "git", "cow", "caches", "git-index")
 	}
 	if w.Home {
 		names = append(names, "home")
@@ -158,7 +158,12 @@ func TrashIDs(dir string) (uids, gids idmap.Map, ok bool) {
 	if err != nil {
 		return nil, nil, false
 	}
-	u, g, ok := strings.Cut(strings.TrimPrefix(string(data), "uids\n"), "gids\n")
+	return ParseIDs(string(data))
+}
+
+// ParseIDs reads what FormatIDs has written.
+func ParseIDs(ids string) (uids, gids idmap.Map, ok bool) {
+	u, g, ok := strings.Cut(strings.TrimPrefix(ids, "uids\n"), "gids\n")
 	if !ok {
 		return nil, nil, false
 	}

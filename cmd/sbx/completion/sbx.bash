@@ -4,7 +4,7 @@
 # _sbx_value_flag says whether a flag takes a value.
 _sbx_value_flag() {
     case $1 in
-    -C | --source | --state | --layer | --ro | --rw | --cow | --hide | --dev | --with | --env | --net | --tmp-size | --max-processes) return 0 ;;
+    -C | --source | --state | --layer | --ro | --rw | --cow | --hide | --dev | --with | --env | --net | --include | --tmp-size | --max-processes) return 0 ;;
     esac
     return 1
 }
@@ -68,14 +68,21 @@ _sbx() {
     COMPREPLY=()
 
     if ((COMP_CWORD == 1)) && [[ $cur != -* ]]; then
-        _sbx_reply 'run plan why path reset doctor completion help --'
+        _sbx_reply 'run plan why path status diff pull drop reset layer export import gc doctor completion help --'
         return
     fi
     case ${COMP_WORDS[1]} in
-    run | plan | why | path | reset | doctor | completion | help) verb=${COMP_WORDS[1]} i=2 ;;
+    run | plan | why | path | status | diff | pull | drop | reset | layer | export | import | gc | doctor | completion | help) verb=${COMP_WORDS[1]} i=2 ;;
     -*) verb=run ;;
     *) return ;;
     esac
+    if [[ $verb == layer ]]; then
+        if ((COMP_CWORD == 2)); then
+            _sbx_reply 'list copy rm'
+            return
+        fi
+        verb="layer ${COMP_WORDS[2]}" i=3
+    fi
 
     # Pass over the flags. bash has split --net=host at the = and SRC:DST at
     # the colon; both parts are words of their own.
@@ -85,6 +92,8 @@ _sbx() {
             [[ $word == -- ]] && ((i++))
             case $verb in
             run | plan) _sbx_command "$i" ;;
+            status | diff | pull | drop) _sbx_files ;;
+            'layer copy' | 'layer rm') _sbx_reply "$("${place[@]}" layers 2>/dev/null)" ;;
             why) ;;
             esac
             return
@@ -113,6 +122,15 @@ _sbx() {
     plan) word="$where $run --seccomp --" ;;
     why) word="$where $run" ;;
     path) word=$where ;;
+    status) word="$where --all --json --porcelain -z" ;;
+    diff) word="$where --stat --name-only --binary --exit-code" ;;
+    pull) word="$where --all --include --keep --dry-run --unsafe" ;;
+    drop) word="$where --all --shadowed" ;;
+    'layer list') word='-C --state --json' ;;
+    'layer copy' | 'layer rm') word='-C --source --state' ;;
+    export) word="$where --home" ;;
+    import) word="$where --force" ;;
+    gc) word='-C --state --yes' ;;
     reset) word="$where --home --all" ;;
     doctor) word='-C --state --json' ;;
     *) word='' ;;
@@ -128,9 +146,10 @@ _sbx() {
         _sbx_files
         [[ $cur == */* ]] || COMPREPLY+=($(compgen -v -- "$cur"))
         ;;
-    path) _sbx_files ;;
+    path | status | diff | pull | drop) _sbx_files ;;
+    'layer copy' | 'layer rm') _sbx_reply "$("${place[@]}" layers 2>/dev/null)" ;;
     completion) ((COMP_CWORD == 2)) && _sbx_reply 'bash zsh fish' ;;
-    help) ((COMP_CWORD == 2)) && _sbx_reply 'run plan why path reset doctor completion help' ;;
+    help) ((COMP_CWORD == 2)) && _sbx_reply 'run plan why path status diff pull drop reset layer export import gc doctor completion help' ;;
     esac
 }
 

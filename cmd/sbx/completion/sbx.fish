@@ -14,6 +14,9 @@ function __sbx_parse
         set verb none
     end
     echo $verb
+    if test $verb = layer; and set -q words[1]; and not string match -q -- '-*' $words[1]
+        set -e words[1]
+    end
     while set -q words[1]
         switch $words[1]
             case --
@@ -25,7 +28,7 @@ function __sbx_parse
                 if test $verb != plan; or not string match -q -- '-*' $words[2]
                     set -e words[1]
                 end
-            case -C --source --state --layer --ro --rw --cow --hide --dev --with --net --tmp-size --max-processes
+            case -C --source --state --layer --ro --rw --cow --hide --dev --with --net --include --tmp-size --max-processes
                 set -e words[1]
             case '-*'
             case '*'
@@ -41,6 +44,11 @@ end
 function __sbx_in
     set -l parsed (__sbx_parse)
     not set -q parsed[2]; and contains -- $parsed[1] $argv
+end
+
+# __sbx_verb says that the verb is one of some, with or without arguments yet.
+function __sbx_verb
+    contains -- (__sbx_parse)[1] $argv
 end
 
 # __sbx_inner says that the inner command has begun, or may begin here.
@@ -77,12 +85,20 @@ function __sbx_pair
     end
 end
 
-set -l first run plan why path reset doctor completion help
+set -l first run plan why path status diff pull drop reset layer export import gc doctor completion help
 complete -c sbx -f
 complete -c sbx -n '__sbx_in none' -a run -d 'run a command in the sandbox'
 complete -c sbx -n '__sbx_in none' -a plan -d 'print what a run would do'
 complete -c sbx -n '__sbx_in none' -a why -d 'explain a path, a variable or a command'
 complete -c sbx -n '__sbx_in none' -a path -d 'print where the layer has a file'
+complete -c sbx -n '__sbx_in none' -a status -d 'print what the layer changes'
+complete -c sbx -n '__sbx_in none' -a diff -d 'print the difference to the host'
+complete -c sbx -n '__sbx_in none' -a pull -d 'bring changes to the host'
+complete -c sbx -n '__sbx_in none' -a drop -d 'forget changes'
+complete -c sbx -n '__sbx_in none' -a layer -d 'list, copy or delete layers'
+complete -c sbx -n '__sbx_in none' -a export -d 'write the layer as an archive'
+complete -c sbx -n '__sbx_in none' -a import -d 'make the layer from an archive'
+complete -c sbx -n '__sbx_in none' -a gc -d 'delete what is of no use'
 complete -c sbx -n '__sbx_in none' -a reset -d 'wipe the layer'
 complete -c sbx -n '__sbx_in none' -a doctor -d 'try everything that a run needs'
 complete -c sbx -n '__sbx_in none' -a completion -d 'print a script for a shell'
@@ -90,11 +106,11 @@ complete -c sbx -n '__sbx_in none' -a help -d 'print the usage'
 complete -c sbx -n '__sbx_in none' -l help -d 'print the usage'
 complete -c sbx -n '__sbx_in none' -l version -d 'print the version'
 
-set -l place 'none run plan why path reset'
+set -l place 'none run plan why path status diff pull drop export import reset'
 set -l run 'none run plan why'
-complete -c sbx -n "__sbx_in $place doctor" -s C -x -a '(__fish_complete_directories)' -d 'run in DIR'
-complete -c sbx -n "__sbx_in $place doctor" -l state -x -a '(__fish_complete_directories)' -d 'keep the layers in DIR'
-complete -c sbx -n "__sbx_in $place" -l source -x -a '(__fish_complete_directories)' -d 'the source tree'
+complete -c sbx -n "__sbx_in $place layer gc doctor" -s C -x -a '(__fish_complete_directories)' -d 'run in DIR'
+complete -c sbx -n "__sbx_in $place layer gc doctor" -l state -x -a '(__fish_complete_directories)' -d 'keep the layers in DIR'
+complete -c sbx -n "__sbx_in $place layer" -l source -x -a '(__fish_complete_directories)' -d 'the source tree'
 complete -c sbx -n "__sbx_in $place" -l layer -x -a '(__sbx_layers)' -d 'use the layer NAME'
 complete -c sbx -n "__sbx_in $run" -l rm -d 'use a layer of this run alone'
 complete -c sbx -n "__sbx_in $run" -l ro -x -a '(__sbx_pair)' -d 'show read-only'
@@ -110,10 +126,31 @@ complete -c sbx -n "__sbx_in $run" -l allow-userns -d 'allow user namespaces ins
 complete -c sbx -n "__sbx_in $run" -l tmp-size -x -d 'limit /tmp, /var, /run and /dev/shm'
 complete -c sbx -n "__sbx_in $run" -l max-processes -x -d 'limit the processes'
 complete -c sbx -n '__sbx_in plan' -l seccomp -d 'print the system call filter'
+complete -c sbx -n '__sbx_in status' -l all -d 'list what is in new directories'
+complete -c sbx -n '__sbx_in status' -l json -d 'print JSON'
+complete -c sbx -n '__sbx_in status' -l porcelain -d 'print lines for programs'
+complete -c sbx -n '__sbx_in status' -s z -d 'the same, ended by NUL'
+complete -c sbx -n '__sbx_in diff' -l stat -d 'count the lines'
+complete -c sbx -n '__sbx_in diff' -l name-only -d 'print the names'
+complete -c sbx -n '__sbx_in diff' -l binary -d 'print binary files'
+complete -c sbx -n '__sbx_in diff' -l exit-code -d 'end with 1 if there is a difference'
+complete -c sbx -n '__sbx_in pull drop' -l all -d 'everything'
+complete -c sbx -n '__sbx_in pull' -l include -x -d 'only what matches'
+complete -c sbx -n '__sbx_in pull' -l keep -d 'the layer keeps its copies'
+complete -c sbx -n '__sbx_in pull' -l dry-run -d 'print what would be pulled'
+complete -c sbx -n '__sbx_in pull' -l unsafe -d 'pull what the guard refuses'
+complete -c sbx -n '__sbx_in drop' -l shadowed -d 'what the host has changed since'
+complete -c sbx -n '__sbx_in layer' -l json -d 'print JSON'
+complete -c sbx -n '__sbx_in export' -l home -d 'the private home too'
+complete -c sbx -n '__sbx_in import' -l force -d 'replace a layer that has files'
+complete -c sbx -n '__sbx_in gc' -l yes -d 'delete layers of trees that are gone'
+complete -c sbx -n '__sbx_in layer; and not string match -qr -- " layer +[a-z]+ " (commandline -cp)' -a 'list copy rm'
+complete -c sbx -n 'string match -qr -- " layer +(copy|rm) " (commandline -cp)' -a '(__sbx_layers)'
 complete -c sbx -n '__sbx_in reset' -l home -d "wipe the layer's home instead"
 complete -c sbx -n '__sbx_in reset' -l all -d 'wipe both, and the layer'
 complete -c sbx -n '__sbx_in doctor' -l json -d 'print the checks as JSON'
 complete -c sbx -n '__sbx_in why path' -F
+complete -c sbx -n '__sbx_verb status diff pull drop' -F
 complete -c sbx -n '__sbx_in why' -a '(set -nx)' -d variable
 complete -c sbx -n '__sbx_in completion' -a 'bash zsh fish'
 complete -c sbx -n '__sbx_in help' -a "$first"

@@ -31,12 +31,36 @@ _sbx_verbs() {
         'plan:print what a run would do'
         'why:explain a path, a variable or a command'
         'path:print where the layer has a file'
+        'status:print what the layer changes'
+        'diff:print the difference to the host'
+        'pull:bring changes to the host'
+        'drop:forget changes'
         'reset:wipe the layer'
+        'layer:list, copy or delete layers'
+        'export:write the layer as an archive'
+        'import:make the layer from an archive'
+        'gc:delete what is of no use'
         'doctor:try everything that a run needs'
         'completion:print a script for a shell'
         'help:print the usage'
     )
     _describe -t verbs verb verbs
+}
+
+_sbx_layer() {
+    if (( CURRENT == 2 )); then
+        local -a actions=('list:list all layers' 'copy:copy a layer' 'rm:delete layers')
+        _describe -t verbs verb actions
+        return
+    fi
+    local word=$words[2]
+    shift words
+    (( CURRENT-- ))
+    case $word in
+    list) _arguments -S : $place[1] $place[3] '--json[print JSON]' ;;
+    copy) _arguments -S : $place[1,3] '1:layer:_sbx_layers' '2:layer:_sbx_layers' ;;
+    rm) _arguments -S : $place[1,3] '*:layer:_sbx_layers' ;;
+    esac
 }
 
 _sbx() {
@@ -92,6 +116,14 @@ _sbx() {
     plan) _arguments -S : $run '--seccomp[print the system call filter]' '(-)1:command:_command_names -e' '*::arguments:_normal' ;;
     why) _arguments -S : $run '1:path or name:_sbx_why' ;;
     path) _arguments -S : $place '1:file:_files' ;;
+    status) _arguments -S : $place '--all[list what is in new directories]' '--json[print JSON]' '--porcelain[print lines for programs]' '-z[the same, ended by NUL]' '*:file:_files' ;;
+    diff) _arguments -S : $place '--stat[count the lines]' '--name-only[print the names]' '--binary[print binary files]' '--exit-code[end with 1 if there is a difference]' '*:file:_files' ;;
+    pull) _arguments -S : $place '--all[deletions too]' '*--include=[only what matches]:glob:' '--keep[the layer keeps its copies]' '--dry-run[print what would be pulled]' '--unsafe[pull what the guard refuses]' '*:file:_files' ;;
+    drop) _arguments -S : $place '--all[everything]' '--shadowed[what the host has changed since]' '*:file:_files' ;;
+    layer) _sbx_layer ;;
+    export) _arguments -S : $place '--home[the private home too]' ;;
+    import) _arguments -S : $place '--force[replace a layer that has files]' ;;
+    gc) _arguments -S : $place[1] $place[3] '--yes[delete layers of trees that are gone]' ;;
     reset) _arguments -S : $place "--home[wipe the layer's home instead]" '--all[wipe both, and the layer]' ;;
     doctor) _arguments -S : $place[1] $place[3] '--json[print the checks as JSON]' ;;
     completion) _arguments '1:shell:(bash zsh fish)' ;;

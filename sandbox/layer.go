@@ -1,0 +1,143 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sbx-build/sbx/sandbox/overlay"
+	"github.com/sbx-build/sbx/sandbox/policy"
+	"github.com/sbx-build/sbx/sandbox/state"
+)
+
+// Pair is a directory of the host with the layer's version over it, and what
+// the layer's journal has of it.
+type Pair struct {
+	overlay.Pair
+	Notes overlay.Notes
+}
+
+// Pairs are those of the layer: the source tree first, then every directory that
+// was ever joined to it.
+func (s *Session) Pairs() ([]Pair, error) {
+	j, err := s.Layer.Journal()
+	if err != nil {
+		return nil, err
+	}
+	var list []Pair
+	for _, p := range s.Layer.Pairs() {
+		list = append(list, Pair{
+			Pair:  overlay.Pair{Lower: p.Lower, Upper: p.Upper, Name: p.Name},
+			Notes: overlay.Notes{Journal: j, Pair: p.Key},
+		})
+	}
+	return list, nil
+}
+
+// OutsideError is a path that is in no pair.
+type OutsideError struct{ Path, Tree string }
+
+func (e *OutsideError) Error() string {
+	return fmt.Sprintf("cannot find %q in the layer: it is not below the source tree %q, nor in a directory joined to it", e.Path, e.Tree)
+}
+
+// Locate says in which pair a path is, as typed, and where in it. The last name
+// may be anything, on the host or in the layer; what leads to it is taken as the
+// host has it.
+func (s *Session) Locate(pairs []Pair, typed string) (pair int, rel string, err error) {
+	path := policy.Absolute(typed, s.Policy.Dir, s.Policy.Home)
+	if pair, rel, ok := longest(pairs, realParent(path)); ok {
+		return pair, rel, nil
+	}
+	if pair, rel, ok := longest(pairs, path); ok {
+		return pair, rel, nil
+	}
+	return 0, "", &OutsideError{typed, s.Tree.Root}
+}
+
+// longest is the pair with the longest lower that has the path.
+func longest(pairs []Pair, path string) (pair int, rel string, ok bool) {
+	best := -1
+	for i, p := range pairs {
+		if (path == p.Lower || policy.Below(path, p.Lower)) && (best < 0 || len(p.Lower) > len(pairs[best].Lower)) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return 0, "", false
+	}
+	return best, strings.Trim(path[len(pairs[best].Lower):], "/"), true
+}
+
+// realParent makes the directory of a path real, not its last name: that may be
+// missing on the host, or be a symlink.
+func realParent(path string) string {
+	dir, name := filepath.Split(filepath.Clean(path))
+	for d, rest := filepath.Clean(dir), name; ; d, rest = filepath.Dir(d), filepath.Join(filepath.Base(d), rest) {
+		if real, err := filepath.EvalSymlinks(d); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if d == "/" {
+			return filepath.Clean(path)
+		}
+	}
+}
+
+// quiet takes the layer for something that needs it unmounted, and is a
+// state.BusyError while a run has it.
+func (s *Session) quiet(what string) (release func(), err error) {
+	lock, err := s.Layer.Take(fmt.Sprintf("pid %d: sbx %s", os.Getpid(), what))
+	if err != nil {
+		return nil, err
+	}
+	if lock.Unclean {
+		// A run was killed, and its mount may not have ended yet.
+		p, _, err := s.plan(s.options)
+		if err == nil {
+			err = awaitUnmounted(p)
+		}
+		if err != nil {
+			lock.Unlock()
+			return nil, err
+		}
+	}
+	return lock.Unlock, nil
+}
+
+// live gives the merged directories of the runs that have the layer; ok is
+// false where none can be had.
+func (s *Session) live() (merged func(overlay.Pair) (fd int, err error), ok bool) {
+	return nil, false
+}
+
+// settle brings the layer into order, which no mount has. It is done as well as
+// it can be: the next run tries again.
+func (s *Session) settle() {
+	pairs := s.Layer.Pairs()
+	empty := true
+	for _, p := range pairs {
+		empty = empty && overlay.EmptyDir(p.Upper)
+	}
+	if empty {
+		s.Layer.DropJournal()
+		return
+	}
+	list, err := s.Pairs()
+	if err != nil {
+		return
+	}
+	for _, p := range list {
+		if o, err := p.Open(); err == nil {
+			o.Settle(p.Notes)
+			o.Close()
+		}
+	}
+}
+
+// busy says whether an error is that a run has the layer.
+func busy(err error) bool {
+	var b *state.BusyError
+	return errors.As(err, &b)
+}

@@ -1,0 +1,197 @@
+package overlay
+
+import (
+	"encoding/hex"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/state"
+)
+
+// DropLive is Drop while the upper is mounted: nobody but overlayfs may change
+// it then, so it writes the host's version through the merged directory. The
+// layer keeps its copies until no mount lives.
+func (o *Opened) DropLive(merged int, n Notes, opts DropOptions) error {
+	if o.upper < 0 || o.lower < 0 {
+		return nil
+	}
+	roots, err := o.toDrop(n, opts)
+	if err != nil {
+		return err
+	}
+	if opts.Report == nil {
+		opts.Report = func(string, error) {}
+	}
+	if err := forget(n, roots); err != nil {
+		return err
+	}
+	var b [8]byte
+	unix.Getrandom(b[:], 0)
+	w := &restorer{mark: ".sbx-drop-" + hex.EncodeToString(b[:]) + "-"}
+	for _, path := range roots {
+		opts.Report(path, o.shownError("drop", path, w.restore(o.lower, merged, path)))
+	}
+	return o.Note(n)
+}
+
+// restorer makes a merged directory equal to the host's. Runs go on meanwhile;
+// each file is old or new to them.
+type restorer struct {
+	comparer
+	mark  string
+	temps int
+}
+
+func (w *restorer) restore(lower, merged int, path string) error {
+	if path == "" {
+		return w.dir(lower, merged)
+	}
+	parent, name := split(path)
+	m, err := OpenBeneath(merged, parent, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP {
+			return errAbove
+		}
+		return err
+	}
+	defer unix.Close(m)
+	low, err := OpenBeneath(lower, parent, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP {
+		return state.RemoveAt(m, name) // the host has nothing there
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(low)
+	return w.name(low, m, name)
+}
+
+// name makes one name of the merged directory what the host's is.
+func (w *restorer) name(low, merged int, name string) error {
+	want, err := lowerAt(low, name)
+	if err != nil {
+		return err
+	}
+	have, err := StatAt(merged, name)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !want.Exists():
+		return state.RemoveAt(merged, name)
+	case want.IsDir():
+		return w.directory(low, merged, name, want, have)
+	case want.Type() == have.Type():
+		same, err := w.equal(low, merged, name, want, have)
+		if err != nil {
+			return err
+		}
+		if same && (want.Perm() == have.Perm() || want.IsSymlink()) {
+			return nil
+		}
+	}
+	w.temps++
+	tmp := fmt.Sprintf("%s%d", w.mark, w.temps)
+	if err := w.make(low, merged, name, tmp, want); err != nil {
+		unix.Unlinkat(merged, tmp, 0)
+		return err
+	}
+	if have.IsDir() {
+		if err := state.RemoveAt(merged, name); err != nil {
+			return err
+		}
+	}
+	if err := unix.Renameat(merged, tmp, merged, name); err != nil {
+		unix.Unlinkat(merged, tmp, 0)
+		return err
+	}
+	return nil
+}
+
+// make makes the host's file or symlink under a temporary name.
+func (w *restorer) make(low, merged int, name, tmp string, want Stat) error {
+	switch want.Type() {
+	case unix.S_IFREG:
+	case unix.S_IFLNK:
+		target, err := readLink(low, name)
+		if err != nil {
+			return err
+		}
+		if err := unix.Symlinkat(target, merged, tmp); err != nil {
+			return err
+		}
+		ts := timespecs(want.Mtime)
+		return unix.UtimesNanoAt(merged, tmp, ts[:], unix.AT_SYMLINK_NOFOLLOW)
+	case unix.S_IFIFO:
+		return unix.Mkfifoat(merged, tmp, want.Perm()&0o777)
+	default:
+		return fmt.Errorf("the host has a %s there", want.TypeName())
+	}
+	src, err := openRegular(low, name, want)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(src)
+	dst, err := unix.Openat(merged, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dst)
+	if err := copyFile(dst, src, want.Size, func(int64) {}); err != nil {
+		return err
+	}
+	if err := unix.Fchmod(dst, want.Perm()&0o777); err != nil {
+		return err
+	}
+	return setTimes(dst, want.Mtime)
+}
+
+func (w *restorer) directory(low, merged int, name string, want, have Stat) error {
+	if !have.IsDir() {
+		if err := state.RemoveAt(merged, name); err != nil {
+			return err
+		}
+		if err := unix.Mkdirat(merged, name, 0o700); err != nil && err != unix.EEXIST {
+			return err
+		}
+	}
+	l, err := openBeneath(low, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(l)
+	m, err := openDirAnyway(merged, name)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(m)
+	if err := w.dir(l, m); err != nil {
+		return err
+	}
+	if now, err := StatFd(m); err != nil || now.Perm() == want.Perm() {
+		return err
+	}
+	return unix.Fchmod(m, want.Perm()&0o7777)
+}
+
+// dir makes everything in a merged directory what the host's is.
+func (w *restorer) dir(low, merged int) error {
+	names := map[string]bool{}
+	for _, fd := range []int{merged, low} {
+		list, err := readNames(fd, make([]byte, 32<<10))
+		if err != nil {
+			return err
+		}
+		for _, n := range list {
+			names[n.name] = true
+		}
+	}
+	var first error
+	for n := range names {
+		if err := w.name(low, merged, n); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}

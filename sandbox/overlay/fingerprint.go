@@ -1,0 +1,112 @@
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Fingerprint tells one version of a host's file from another, without reading
+// it. The zero value is: there is no file.
+//
+// The time of change is in it because an editor, or tar, may set the time of
+// modification back; the inode because most write a new file and rename it. A
+// directory's changes when it gains or loses an entry.
+type Fingerprint struct {
+	Type         byte // f d l p s c b
+	Mode         uint32
+	Size         int64
+	Mtime, Ctime int64
+	Ino          uint64
+}
+
+const types = "fdlpscb"
+
+var typeBits = [len(types)]uint32{unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK, unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR, unix.S_IFBLK}
+
+// FingerprintOf is the fingerprint of a name in a directory.
+func FingerprintOf(dir int, name string) (Fingerprint, error) {
+	st, err := StatAt(dir, name)
+	return st.Fingerprint(), err
+}
+
+// Fingerprint is that of the file.
+func (s Stat) Fingerprint() Fingerprint {
+	for i, bits := range typeBits {
+		if s.Type() == bits {
+			return Fingerprint{Type: types[i], Mode: s.Perm(), Size: s.Size, Mtime: s.Mtime, Ctime: s.Ctime, Ino: s.Ino}
+		}
+	}
+	return Fingerprint{}
+}
+
+// Exists says whether there was a file.
+func (f Fingerprint) Exists() bool { return f.Type != 0 }
+
+// String is one word: "-" for no file, else type, mode in octal, size, times in
+// nanoseconds and inode, with colons between.
+func (f Fingerprint) String() string {
+	if f.Type == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%c:%o:%d:%d:%d:%d", f.Type, f.Mode, f.Size, f.Mtime, f.Ctime, f.Ino)
+}
+
+var errFingerprint = errors.New("not a fingerprint")
+
+// ParseFingerprint reads what String wrote, and nothing else.
+func ParseFingerprint(s string) (Fingerprint, error) {
+	if s == "-" {
+		return Fingerprint{}, nil
+	}
+	var f Fingerprint
+	w := strings.Split(s, ":")
+	if len(w) != 6 || len(w[0]) != 1 || !strings.Contains(types, w[0]) {
+		return f, errFingerprint
+	}
+	mode, err1 := strconv.ParseUint(w[1], 8, 12)
+	size, err2 := strconv.ParseInt(w[2], 10, 64)
+	mtime, err3 := strconv.ParseInt(w[3], 10, 64)
+	ctime, err4 := strconv.ParseInt(w[4], 10, 64)
+	ino, err5 := strconv.ParseUint(w[5], 10, 64)
+	if errors.Join(err1, err2, err3, err4, err5) != nil {
+		return f, errFingerprint
+	}
+	f = Fingerprint{Type: w[0][0], Mode: uint32(mode), Size: size, Mtime: mtime, Ctime: ctime, Ino: ino}
+	if f.String() != s {
+		return Fingerprint{}, errFingerprint
+	}
+	return f, nil
+}
+
+// Base is what the host had at a path when the layer's version of it was first
+// seen; false if nobody has noted it. It is called from several goroutines.
+type Base func(path string) (Fingerprint, bool)
+
+// shadowed says whether the host's version of a path has changed since the
+// layer took its own. dir is the directory that it is in, and now that of the
+// host if the layer's is opaque.
+func (b Base) shadowed(c *Change, dir string, now Stat) bool {
+	if b == nil {
+		return false
+	}
+	if c.Kind == Deleted && !c.Whiteout {
+		// Nobody has noted what an opaque directory hides, but the directory:
+		// what the host has put there since is younger.
+		was, ok := b(dir)
+		return ok && now.Exists() && was != now.Fingerprint() && c.Lower.Ctime > max(was.Mtime, was.Ctime)
+	}
+	was, ok := b(c.Path)
+	if !ok {
+		return false
+	}
+	is := c.Lower.Fingerprint()
+	if c.Upper.IsDir() && !c.Opaque && was.Type == 'd' && is.Type == 'd' {
+		// The two merge: what the host adds is seen.
+		return was.Mode != is.Mode
+	}
+	return was != is
+}

@@ -1,0 +1,226 @@
+package overlay
+
+import (
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Level is what the guard thinks of a change.
+type Level uint8
+
+const (
+	// Note is for the user to know; the change is pulled.
+	Note Level = iota + 1
+	// Refuse is for the user to decide: it is pulled only if named as unsafe.
+	Refuse
+	// Never is what no flag brings to the host.
+	Never
+)
+
+// Reason is why the guard notes or refuses a change, in words that follow the
+// path and a colon.
+type Reason struct {
+	Level Level
+	Text  string
+}
+
+// Guard looks at what would come to the host. What comes out of a layer is what
+// the host then executes, so this is the boundary, and not that of a file
+// system: nothing that git, a shell, an editor or an agent runs merely because
+// it is there comes out unseen. The names are in guard_table.go. No list can
+// name all that some program obeys somewhere; what is built or run by the user
+// after a pull is as trustworthy as the build was.
+//
+// A Guard is for one goroutine. It expects each change by itself, as a walk with
+// All and Gone gives them.
+type Guard struct {
+	o *Opened
+	// repos remembers for a directory whether it looks like a git repository.
+	repos map[string]bool
+}
+
+// NewGuard makes the guard of a pair.
+func NewGuard(o *Opened) *Guard { return &Guard{o: o, repos: map[string]bool{}} }
+
+// Check gives the reasons against a change, none for most.
+func (g *Guard) Check(c Change) []Reason {
+	var list []Reason
+	add := func(l Level, text string) { list = append(list, Reason{l, text}) }
+	switch c.Upper.Type() {
+	case 0, unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK:
+	default:
+		return []Reason{{Never, "it is a " + c.Upper.TypeName()}}
+	}
+	if c.Upper.Perm()&^0o777 != 0 && !c.Upper.IsDir() && !c.Upper.IsSymlink() {
+		add(Note, "the bits set-user-ID, set-group-ID and sticky stay behind")
+	}
+	if odd(c.Path) {
+		add(Note, "its name has characters that are invisible, or no text")
+	}
+	if r := g.named(c.Path); r != nil && !(r.level == Note && r.name != "" && c.IsDir()) {
+		add(r.level, r.why) // build/ is no BUILD
+	} else if g.inRepository(c.Path) {
+		add(Refuse, ofGit+", which has no .git")
+	}
+	if c.Upper.IsSymlink() {
+		if why := g.link(c.Path); why != "" {
+			add(Refuse, why)
+		}
+	}
+	if c.Upper.IsRegular() && c.Kind != ModeChanged {
+		list = append(list, g.content(c)...)
+	}
+	return list
+}
+
+// Level is the gravest level of some reasons, 0 if there are none.
+func Gravest(list []Reason) Level {
+	var l Level
+	for _, r := range list {
+		l = max(l, r.Level)
+	}
+	return l
+}
+
+// named finds the row for a path: that of its own name, or that of a directory
+// above, which is the graver.
+func (g *Guard) named(p string) *row {
+	var found *row
+	for i, start := 0, 0; i <= len(p); i++ {
+		if i < len(p) && p[i] != '/' {
+			continue
+		}
+		r := byName(p[:max(start-1, 0)], fold(p[start:i]))
+		if r != nil && (r.name == "" || i == len(p)) && (found == nil || r.level > found.level) {
+			found = r
+		}
+		start = i + 1
+	}
+	return found
+}
+
+// repoNames are what git looks for in a directory that is to be a repository
+// without a .git around it.
+var repoNames = [...]string{"HEAD", "objects", "refs"}
+
+// inRepository says whether a directory on the way looks like a repository, on
+// either side, and the path is of what git would use there.
+func (g *Guard) inRepository(p string) bool {
+	for i, start := 0, 0; i <= len(p); i++ {
+		if i < len(p) && p[i] != '/' {
+			continue
+		}
+		switch fold(p[start:i]) {
+		case "head", "objects", "refs", "hooks", "config", "config.worktree", "info", "worktrees", "modules", "commondir", "packed-refs", "index", "logs":
+			if g.repository(p[:max(start-1, 0)]) {
+				return true
+			}
+		}
+		start = i + 1
+	}
+	return false
+}
+
+func (g *Guard) repository(dir string) bool {
+	is, ok := g.repos[dir]
+	if ok {
+		return is
+	}
+	is = true
+	for _, n := range repoNames {
+		is = is && (g.exists(g.o.upper, path.Join(dir, n)) || g.exists(g.o.lower, path.Join(dir, n)))
+	}
+	if len(g.repos) > 1000 {
+		g.repos = map[string]bool{}
+	}
+	g.repos[dir] = is
+	return is
+}
+
+func (g *Guard) exists(root int, p string) bool {
+	st, _, err := g.at(root, p)
+	return err == nil && st.Exists() && !st.IsWhiteout()
+}
+
+// at looks at a path of one side, and reads it if it is a symlink.
+func (g *Guard) at(root int, p string) (st Stat, target string, err error) {
+	if root < 0 {
+		return st, "", unix.ENOENT
+	}
+	fd, err := OpenBeneath(root, p, unix.O_PATH)
+	if err != nil {
+		return st, "", err
+	}
+	defer unix.Close(fd)
+	if st, err = StatFd(fd); err != nil || !st.IsSymlink() {
+		return st, "", err
+	}
+	var buf [unix.PathMax]byte
+	n, err := unix.Readlinkat(fd, "", buf[:])
+	return st, string(buf[:max(n, 0)]), err
+}
+
+// link says why a symlink is refused, or "". It is followed name by name, through
+// other symlinks, once as the layer has them and once as the host does: either
+// may be what is there after a pull.
+func (g *Guard) link(p string) string {
+	_, target, err := g.at(g.o.upper, p)
+	if err != nil {
+		return "it cannot be read: " + cause(err)
+	}
+	if strings.HasPrefix(target, "/") {
+		return "it is a symlink to the absolute path " + quote(target)
+	}
+	for _, roots := range [2][2]int{{g.o.upper, g.o.lower}, {g.o.lower, g.o.upper}} {
+		if why := g.follow(roots, path.Dir(p), target); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// follow goes the way of a symlink, as the kernel would.
+func (g *Guard) follow(roots [2]int, dir, target string) string {
+	at := []string{}
+	if dir != "." {
+		at = strings.Split(dir, "/")
+	}
+	whole := target
+	names := strings.Split(target, "/")
+	for links := 0; len(names) > 0; {
+		n := names[0]
+		names = names[1:]
+		switch n {
+		case "", ".":
+			continue
+		case "..":
+			if len(at) == 0 {
+				return "it is a symlink to " + quote(whole) + ", which leaves the tree"
+			}
+			at = at[:len(at)-1]
+			continue
+		}
+		if fold(n) == ".git" {
+			return "it is a symlink to " + quote(whole) + ", which is in a git repository"
+		}
+		at = append(at, n)
+		st, next, err := g.at(roots[0], strings.Join(at, "/"))
+		if err != nil {
+			st, next, err = g.at(roots[1], strings.Join(at, "/"))
+		}
+		if err != nil || !st.IsSymlink() {
+			continue // what is not there may come to be; it is below the tree
+		}
+		if links++; links > 40 { // MAXSYMLINKS
+			return "it is a symlink to " + quote(whole) + ", which leads back to itself"
+		}
+		if strings.HasPrefix(next, "/") {
+			return "it is a symlink to " + quote(whole) + ", which leads to " + quote(next)
+		}
+		at = at[:len(at)-1]
+		names = append(strings.Split(next, "/"), names...)
+	}
+	return ""
+}

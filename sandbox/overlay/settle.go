@@ -1,0 +1,303 @@
+package overlay
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/state"
+)
+
+// Settle brings an upper that no mount has into order: what equals the host's is
+// removed, so that it never hides a later edit, and of all the rest the journal
+// then has what the host had. The caller holds the layer's lock.
+//
+// An upper with nothing in it costs three system calls.
+func (o *Opened) Settle(n Notes) error { return o.settle(n, true) }
+
+// Note is the part of Settle that leaves the upper alone: for one that is
+// mounted.
+func (o *Opened) Note(n Notes) error { return o.settle(n, false) }
+
+func (o *Opened) settle(n Notes, remove bool) error {
+	if o.upper < 0 {
+		return nil
+	}
+	s := &settling{o: o, notes: n, remove: remove, dirs: newParents(o.upper), stale: map[string]bool{}}
+	defer s.dirs.close()
+	for path := range n.Journal.Paths(n.Pair) {
+		s.stale[path] = true
+	}
+	if o.Empty() {
+		return s.end()
+	}
+	for c, err := range o.Changes(Options{Same: true}) {
+		s.leave(c.Path)
+		if err != nil {
+			s.fail(err)
+			s.unsure(c.Path)
+			continue
+		}
+		if err := s.look(c); err != nil {
+			s.fail(&Error{Do: "settle", Path: o.Shown(c.Path), Err: err})
+		}
+	}
+	s.leave("")
+	return s.end()
+}
+
+// Empty says whether the layer has nothing over the host's directory.
+func (o *Opened) Empty() bool {
+	if o.upper < 0 {
+		return true
+	}
+	fd, err := openBeneath(o.upper, ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return emptyFd(fd)
+}
+
+// EmptyDir says whether a directory is empty, or is not there.
+func EmptyDir(path string) bool {
+	fd, err := openRoot(path)
+	if err != nil || fd < 0 {
+		return err == nil
+	}
+	defer unix.Close(fd)
+	return emptyFd(fd)
+}
+
+func emptyFd(fd int) bool {
+	var buf [1024]byte
+	n, err := retry(func() (int, error) { return unix.Getdents(fd, buf[:]) })
+	return err == nil && len(parseNames(buf[:max(n, 0)], nil)) == 0
+}
+
+// settling is one walk. open are the directories that it is in and that may
+// turn out to be needless.
+type settling struct {
+	o      *Opened
+	notes  Notes
+	remove bool
+	dirs   *parents
+	stale  map[string]bool
+	open   []needless
+	list   []state.Note
+	first  error
+}
+
+// needless is a directory that goes if nothing is left in it, or, if it is
+// opaque, if all in it equals the host's.
+type needless struct {
+	path   string
+	change Change
+	agrees bool
+}
+
+func (s *settling) fail(err error) {
+	if s.first == nil {
+		s.first = err
+	}
+}
+
+// unsure keeps what the journal has below a path that could not be read.
+func (s *settling) unsure(path string) {
+	for p := range s.stale {
+		if p == path || path == "" || under(p, path) {
+			delete(s.stale, p)
+		}
+	}
+	s.differs(path)
+}
+
+// differs says that the directories above a path do not agree with the host's.
+func (s *settling) differs(path string) {
+	for i, d := range s.open {
+		if path == "" || path == d.path || under(path, d.path) {
+			s.open[i].agrees = false
+		}
+	}
+}
+
+// look decides what becomes of one path.
+func (s *settling) look(c Change) error {
+	kept := s.notes.Journal.Kept(s.notes.Pair, c.Path)
+	if c.Kind != Same || kept || c.Upper.IsRegular() && c.Upper.Nlink > 1 {
+		s.differs(c.Path)
+	}
+	if c.Kind == Deleted && !c.Whiteout {
+		return nil // the opaque directory above has its note
+	}
+	if c.Kind == Same && s.remove && !kept {
+		switch {
+		case c.Upper.IsDir():
+			// One below an opaque directory goes with that.
+			if !c.Hidden {
+				s.open = append(s.open, needless{c.Path, c, true})
+				return nil // noted when it is left
+			}
+		case !c.Hidden:
+			if gone, err := s.drop(c); gone || err != nil {
+				return err
+			}
+		}
+	}
+	return s.note(c)
+}
+
+// drop removes a file that equals the host's, or a whiteout over nothing. One
+// with several links, or with attributes of its own, is more than its content.
+func (s *settling) drop(c Change) (bool, error) {
+	dir, name, err := s.dirs.at(c.Path)
+	if err != nil {
+		return false, err
+	}
+	if c.Upper.IsRegular() {
+		if c.Upper.Nlink > 1 || !s.sameXattrs(dir, name, c) {
+			return false, nil
+		}
+	}
+	if err := unix.Unlinkat(dir, name, 0); err != nil && err != unix.ENOENT {
+		return false, err
+	}
+	return true, nil
+}
+
+// sameXattrs compares the user's extended attributes.
+func (s *settling) sameXattrs(dir int, name string, c Change) bool {
+	up, err := openBeneath(dir, name, unix.O_RDONLY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(up)
+	mine, err := listXattrs(up)
+	if err != nil || len(mine) == 0 {
+		return err == nil
+	}
+	low, err := OpenBeneath(s.o.lower, c.Path, unix.O_RDONLY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(low)
+	theirs, err := listXattrs(low)
+	if err != nil || len(mine) != len(theirs) {
+		return false
+	}
+	for i := range mine {
+		if mine[i] != theirs[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// leave goes out of the directories that path is not in.
+func (s *settling) leave(path string) {
+	for len(s.open) > 0 {
+		// "a-b" comes after "a" and before what is in it.
+		d := s.open[len(s.open)-1]
+		if path != "" && (under(path, d.path) || path < d.path+"/") {
+			return
+		}
+		s.open = s.open[:len(s.open)-1]
+		if err := s.close(d); err != nil {
+			s.fail(&Error{Do: "settle", Path: s.o.Shown(d.path), Err: err})
+		}
+	}
+}
+
+// close removes a directory if it is needless.
+func (s *settling) close(d needless) error {
+	if s.dirs.path == d.path || under(s.dirs.path, d.path) {
+		s.dirs.close()
+	}
+	dir, name, err := s.dirs.at(d.path)
+	if err != nil {
+		return err
+	}
+	if d.change.Opaque {
+		if d.agrees {
+			s.forgetBelow(d.path)
+			return state.RemoveAt(dir, name)
+		}
+		return s.note(d.change)
+	}
+	if attrs, err := dirXattrs(dir, name); err == nil && len(attrs) == 0 {
+		switch err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err {
+		case nil, unix.ENOENT:
+			return nil
+		case unix.ENOTEMPTY, unix.EEXIST:
+		default:
+			return err
+		}
+	}
+	return s.note(d.change)
+}
+
+// forgetBelow takes back what this walk has noted in a directory.
+func (s *settling) forgetBelow(path string) {
+	s.list = slices.DeleteFunc(s.list, func(n state.Note) bool { return under(n.Path, path) })
+	for p := range s.notes.Journal.Paths(s.notes.Pair) {
+		if under(p, path) {
+			s.stale[p] = true
+		}
+	}
+}
+
+func dirXattrs(dir int, name string) ([]xattr, error) {
+	fd, err := openBeneath(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	return listXattrs(fd)
+}
+
+// note makes sure that the journal has the path.
+func (s *settling) note(c Change) error {
+	delete(s.stale, c.Path)
+	now := c.Lower.Fingerprint()
+	was, ok := s.notes.Journal.Seen(s.notes.Pair, c.Path)
+	switch {
+	case ok && (c.Kind != Same || c.Opaque || was == now.String()):
+		return nil // of an opaque directory the names may differ
+	case !ok && c.Kind != Same && c.Lower.Exists() && !(c.Upper.IsDir() && c.Lower.IsDir()):
+		// Did the host's change between the moment when the layer took its
+		// own and this one? Then nobody knows what it was.
+		dir, name, err := s.dirs.at(c.Path)
+		if err != nil {
+			return err
+		}
+		born, err := birth(dir, name)
+		if err != nil {
+			return err
+		}
+		if c.Lower.Ctime > born {
+			now.Ctime = 0
+		}
+	}
+	s.list = append(s.list, s.notes.seen(c.Path, now))
+	if len(s.list) >= 4096 {
+		return s.write()
+	}
+	return nil
+}
+
+func (s *settling) write() error {
+	err := s.notes.Journal.Write(false, s.list...)
+	s.list = s.list[:0]
+	return err
+}
+
+// end forgets what the layer has no more.
+func (s *settling) end() error {
+	for path := range s.stale {
+		s.list = append(s.list, s.notes.forget(path))
+	}
+	if err := s.write(); err != nil {
+		s.fail(err)
+	}
+	return s.first
+}

@@ -1,0 +1,395 @@
+package state
+
+import (
+	"bytes"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Journal is what a layer knows of the host: which version of a file the host
+// had when the layer's own was first seen, and where a pull may have left
+// temporaries. It is one file of lines that are only ever appended,
+//
+//	CRC32 OP PAIR "PATH" VALUE
+//
+// so that a crash at any moment costs the last line at most. A line that is torn
+// or wrong is skipped: what it said is unknown then, which is the safe side.
+// Several processes may append at once; none of them is a sandbox.
+type Journal struct {
+	layer Layer
+	mu    sync.Mutex
+	notes
+}
+
+// Note is a line of the journal.
+type Note struct {
+	Op Op
+	// Pair is the directory of the layer: ".", "with/KEY".
+	Pair string
+	// Path is relative to the pair; of a Temp it is the directory.
+	Path string
+	// Value is a fingerprint, or the mark in the names of temporaries.
+	Value string
+}
+
+// Op is what a note says.
+type Op uint8
+
+const (
+	// Seen: the host had the version Value.
+	Seen Op = iota
+	// Forget: nothing is known of the path any more.
+	Forget
+	// Keep: the layer's version stays even where it equals the host's.
+	Keep
+	// Temp: names that begin with Value in the host's directory Path are
+	// temporaries, until Done.
+	Temp
+	Done
+)
+
+var ops = [...]string{"seen", "forget", "keep", "temp", "done"}
+
+// place is a path in one of the pairs.
+type place struct{ pair, path string }
+
+// notes are what the lines of a journal add up to.
+type notes struct {
+	seen  map[place]string
+	keep  map[place]bool
+	temps map[Note]bool
+	lines int
+}
+
+func (n *notes) add(note Note) {
+	n.lines++
+	at := place{note.Pair, note.Path}
+	switch note.Op {
+	case Seen:
+		n.seen[at] = note.Value
+	case Forget:
+		delete(n.seen, at)
+		delete(n.keep, at)
+	case Keep:
+		n.keep[at] = true
+	case Temp:
+		n.temps[note] = true
+	case Done:
+		note.Op = Temp
+		delete(n.temps, note)
+	}
+}
+
+// needed is how many lines say the same.
+func (n *notes) needed() int { return len(n.seen) + len(n.keep) + len(n.temps) }
+
+func newNotes(size int) notes {
+	return notes{seen: make(map[place]string, size), keep: map[place]bool{}, temps: map[Note]bool{}}
+}
+
+// all are the lines of needed.
+func (n *notes) all(yield func(Note) bool) {
+	for at, value := range n.seen {
+		if !yield(Note{Seen, at.pair, at.path, value}) {
+			return
+		}
+	}
+	for at := range n.keep {
+		if !yield(Note{Op: Keep, Pair: at.pair, Path: at.path}) {
+			return
+		}
+	}
+	for note := range n.temps {
+		if !yield(note) {
+			return
+		}
+	}
+}
+
+func (l Layer) journalFile() string { return filepath.Join(l.Dir, "journal") }
+
+// Journal reads the layer's journal; a layer without one has an empty journal.
+func (l Layer) Journal() (*Journal, error) {
+	j := &Journal{layer: l, notes: newNotes(0)}
+	fd, err := unix.Open(l.journalFile(), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT {
+		return j, nil
+	}
+	if err != nil {
+		return nil, &Error{Do: "read", What: fmt.Sprintf("the journal of the layer %q", l.Name), Err: err}
+	}
+	f := os.NewFile(uintptr(fd), "journal")
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return nil, &Error{Do: "read", What: fmt.Sprintf("the journal of the layer %q", l.Name), Err: err}
+	}
+	j.notes = parseJournal(data)
+	return j, nil
+}
+
+// HasJournal says whether there is anything to read.
+func (l Layer) HasJournal() bool {
+	var st unix.Stat_t
+	return unix.Lstat(l.journalFile(), &st) == nil && st.Size > 0
+}
+
+// DropJournal forgets everything at once: no pair of the layer has anything.
+func (l Layer) DropJournal() { unix.Unlink(l.journalFile()) }
+
+// Seen is the host's version of a path when the layer's was first seen.
+func (j *Journal) Seen(pair, path string) (value string, ok bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	value, ok = j.seen[place{pair, path}]
+	return value, ok
+}
+
+// Kept says whether the layer's version of a path stays in any case.
+func (j *Journal) Kept(pair, path string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.keep[place{pair, path}]
+}
+
+// Paths are all that is noted of a pair, in no order. The journal may be
+// written to meanwhile.
+func (j *Journal) Paths(pair string) iter.Seq[string] {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var list []string
+	for at := range j.seen {
+		if at.pair == pair {
+			list = append(list, at.path)
+		}
+	}
+	for at := range j.keep {
+		if _, ok := j.seen[at]; at.pair == pair && !ok {
+			list = append(list, at.path)
+		}
+	}
+	return slices.Values(list)
+}
+
+// Temps are the directories of a pair in which a pull was interrupted.
+func (j *Journal) Temps(pair string) []Note {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var list []Note
+	for n := range j.temps {
+		if n.Pair == pair {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// Write appends notes, in one piece. With sync they are on the disk when it
+// returns; otherwise a crash of the machine may lose them, and one of sbx not.
+func (j *Journal) Write(sync bool, list ...Note) error {
+	if len(list) == 0 {
+		return nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err := j.write(sync, list); err != nil {
+		return j.layer.broken(err)
+	}
+	for _, n := range list {
+		j.add(n)
+	}
+	return nil
+}
+
+func (j *Journal) write(sync bool, list []Note) error {
+	fd, err := lockJournal(j.layer.journalFile())
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var buf []byte
+	// Of a torn line the next must not become a part.
+	var st unix.Stat_t
+	var last [1]byte
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Size > 0 {
+		if _, err := unix.Pread(fd, last[:], st.Size-1); err != nil {
+			return err
+		}
+		if last[0] != '\n' {
+			buf = append(buf, '\n')
+		}
+	}
+	for _, n := range list {
+		buf = n.append(buf)
+	}
+	if err := writeAll(fd, buf); err != nil {
+		return err
+	}
+	if sync {
+		if err := unix.Fdatasync(fd); err != nil {
+			return err
+		}
+	}
+	if j.lines+len(list) > 2*(j.needed()+len(list))+100 {
+		return j.compact(fd)
+	}
+	return nil
+}
+
+// lockJournal opens the file for appending, as the only one who does.
+func lockJournal(file string) (int, error) {
+	for {
+		fd, err := unix.Open(file, unix.O_RDWR|unix.O_APPEND|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			return -1, err
+		}
+		for {
+			if err = unix.Flock(fd, unix.LOCK_EX); err != unix.EINTR {
+				break
+			}
+		}
+		var st unix.Stat_t
+		if err == nil {
+			err = unix.Fstat(fd, &st)
+		}
+		if err != nil {
+			unix.Close(fd)
+			return -1, err
+		}
+		if st.Nlink > 0 {
+			return fd, nil
+		}
+		unix.Close(fd) // another has just put a shorter one in its place
+	}
+}
+
+// compact puts a file in the journal's place that says the same in fewer lines.
+// fd is the journal, locked.
+func (j *Journal) compact(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	data := make([]byte, st.Size)
+	n, err := pread(fd, data)
+	if err != nil {
+		return err
+	}
+	all := parseJournal(data[:n])
+	var buf []byte
+	for note := range all.all {
+		buf = note.append(buf)
+	}
+	tmp := j.layer.journalFile() + ".new"
+	out, err := unix.Open(tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(out)
+	if err := writeAll(out, buf); err != nil {
+		return err
+	}
+	if err := unix.Fsync(out); err != nil {
+		return err
+	}
+	if err := unix.Rename(tmp, j.layer.journalFile()); err != nil {
+		return err
+	}
+	j.lines = all.needed()
+	return nil
+}
+
+func pread(fd int, buf []byte) (int, error) {
+	done := 0
+	for done < len(buf) {
+		n, err := unix.Pread(fd, buf[done:], int64(done))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n == 0 {
+			return done, err
+		}
+		done += n
+	}
+	return done, nil
+}
+
+func writeAll(fd int, buf []byte) error {
+	for len(buf) > 0 {
+		n, err := unix.Write(fd, buf)
+		if err != nil && err != unix.EINTR {
+			return err
+		}
+		buf = buf[max(n, 0):]
+	}
+	return nil
+}
+
+// append adds the note's line.
+func (n Note) append(buf []byte) []byte {
+	start := len(buf)
+	buf = append(buf, "00000000 "...)
+	buf = append(buf, ops[n.Op]...)
+	buf = append(buf, ' ')
+	buf = append(buf, n.Pair...)
+	buf = append(buf, ' ')
+	buf = strconv.AppendQuote(buf, n.Path)
+	buf = append(buf, ' ')
+	buf = append(buf, n.Value...)
+	sum := crc32.ChecksumIEEE(buf[start+9:])
+	copy(buf[start:], fmt.Sprintf("%08x", sum))
+	return append(buf, '\n')
+}
+
+func parseJournal(data []byte) notes {
+	all := newNotes(bytes.Count(data, []byte("\n")))
+	for len(data) > 0 {
+		line, rest, whole := bytes.Cut(data, []byte("\n"))
+		data = rest
+		if note, ok := parseNote(line); ok && whole {
+			all.add(note)
+		} else {
+			all.lines++
+		}
+	}
+	return all
+}
+
+// parseNote reads a line that append has written, and no other.
+func parseNote(line []byte) (n Note, ok bool) {
+	if len(line) < 9 || line[8] != ' ' {
+		return n, false
+	}
+	sum, err := strconv.ParseUint(string(line[:8]), 16, 32)
+	if err != nil || crc32.ChecksumIEEE(line[9:]) != uint32(sum) {
+		return n, false
+	}
+	op, rest, _ := strings.Cut(string(line[9:]), " ")
+	i := slices.Index(ops[:], op)
+	if i < 0 {
+		return n, false
+	}
+	n.Op = Op(i)
+	n.Pair, rest, _ = strings.Cut(rest, " ")
+	quoted, err := strconv.QuotedPrefix(rest)
+	if err != nil {
+		return n, false
+	}
+	n.Path, err = strconv.Unquote(quoted)
+	value, ok := strings.CutPrefix(rest[len(quoted):], " ")
+	n.Value = value
+	return n, ok && err == nil && n.Pair != ""
+}
