@@ -60,7 +60,7 @@ func (s *Session) CopyLayer(to string, progress func(files, bytes int64)) error 
 	if s.Layer.Mapped() {
 		return &state.Error{Do: "copy", What: fmt.Sprintf("the layer %q", s.Layer.Name), Err: errors.New("its files belong to other users' ids, as those of --root do")}
 	}
-	s.settle()
+	s.settle(true)
 	return s.install(s.Layer.Tree().Layer(to), false, func(staged state.Layer, dir int) error {
 		return cloneLayer(s.Layer, staged, progress)
 	})
@@ -99,7 +99,7 @@ func (s *Session) install(l state.Layer, force bool, fill func(staged state.Laye
 	}
 	at := *s
 	at.Layer = l
-	at.settle() // what the host has now is what the layer is over
+	at.settle(true) // what the host has now is what the layer is over
 	return nil
 }
 

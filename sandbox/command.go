@@ -25,13 +25,15 @@ type Options struct {
 
 	Source, State, Layer string
 	Throwaway            bool
-	Rules                []policy.Rule
-	With                 []policy.With
-	Network              policy.Network
-	Env                  []policy.EnvRule
-	Root, AllowUserns    bool
-	TmpSize              int64
-	Processes            uint64
+	// Join is the run whose namespaces the command enters, or "last".
+	Join              string
+	Rules             []policy.Rule
+	With              []policy.With
+	Network           policy.Network
+	Env               []policy.EnvRule
+	Root, AllowUserns bool
+	TmpSize           int64
+	Processes         uint64
 
 	// Warn is told what the user should know, a line each; nil drops it.
 	Warn func(line string)
@@ -54,7 +56,12 @@ func (o Options) Getenv(name string) string {
 }
 
 // Status is how the command ended.
-type Status struct{ Wait unix.WaitStatus }
+type Status struct {
+	Wait unix.WaitStatus
+	// Manifests are the manifest and lock files that the run has changed in the
+	// layer, relative to the working directory.
+	Manifests []string
+}
 
 // ExitCode is the command's exit status, or 128+n for signal n.
 func (s Status) ExitCode() int {

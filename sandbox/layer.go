@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/sbx-build/sbx/sandbox/overlay"
 	"github.com/sbx-build/sbx/sandbox/policy"
+	"github.com/sbx-build/sbx/sandbox/share"
 	"github.com/sbx-build/sbx/sandbox/state"
 )
 
@@ -109,19 +111,46 @@ func (s *Session) quiet(what string) (release func(), err error) {
 // live gives the merged directories of the runs that have the layer; ok is
 // false where none can be had.
 func (s *Session) live() (merged func(overlay.Pair) (fd int, err error), ok bool) {
-	return nil, false
+	runs := Living(s.Store, s.Layer.Dir)
+	if len(runs) == 0 {
+		return nil, false
+	}
+	return func(p overlay.Pair) (int, error) {
+		upper, err := filepath.Rel(s.Layer.Dir, p.Upper)
+		if err != nil {
+			return -1, err
+		}
+		for _, run := range runs {
+			i := slices.Index(run.Uppers, upper)
+			if i < 0 {
+				continue
+			}
+			m, err := share.Borrow(s.Store.RunPath(run.ID))
+			if err != nil {
+				continue
+			}
+			fd := m.FDs[i]
+			m.FDs[i] = -1
+			m.Close()
+			return fd, nil
+		}
+		return -1, &state.BusyError{Layer: s.Layer, Run: "it does not answer"}
+	}, true
 }
 
-// settle brings the layer into order, which no mount has. It is done as well as
+// settle brings the layer into order, if it is at rest: no mount has it. While
+// other runs have it only the journal is brought up to date. It is done as well as
 // it can be: the next run tries again.
-func (s *Session) settle() {
+func (s *Session) settle(atRest bool) {
 	pairs := s.Layer.Pairs()
 	empty := true
 	for _, p := range pairs {
 		empty = empty && overlay.EmptyDir(p.Upper)
 	}
 	if empty {
-		s.Layer.DropJournal()
+		if atRest {
+			s.Layer.DropJournal()
+		}
 		return
 	}
 	list, err := s.Pairs()
@@ -129,10 +158,16 @@ func (s *Session) settle() {
 		return
 	}
 	for _, p := range list {
-		if o, err := p.Open(); err == nil {
-			o.Settle(p.Notes)
-			o.Close()
+		o, err := p.Open()
+		if err != nil {
+			continue
 		}
+		if atRest {
+			o.Settle(p.Notes)
+		} else {
+			o.Note(p.Notes)
+		}
+		o.Close()
 	}
 }
 

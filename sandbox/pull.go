@@ -174,8 +174,11 @@ type Unmet struct {
 type PullRequest struct {
 	Request
 	Unsafe, Keep, DryRun bool
-	Report               func(Pair, overlay.Outcome)
-	Progress             func(files, bytes int64)
+	// Wanted says that what is not there is no mistake: it was named before the
+	// command ran.
+	Wanted   bool
+	Report   func(Pair, overlay.Outcome)
+	Progress func(files, bytes int64)
 }
 
 // Pull brings changes of the layer to the host, also while a run lives.
@@ -209,6 +212,9 @@ func (s *Session) Pull(r PullRequest) (Unmet, error) {
 		}
 	}
 	same, nothing := unmet(list)
+	if r.Wanted {
+		return Unmet{}, nil
+	}
 	return Unmet{same, nothing}, nil
 }
 

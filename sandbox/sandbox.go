@@ -31,14 +31,18 @@ func (b *Begun) Run(o Options) (Status, error) {
 		return Status{}, err
 	}
 	defer b.Abandon()
-	s, p, facts, err := prepare(o)
+	s, err := Open(o)
 	if err != nil {
 		return Status{}, err
 	}
-	for _, line := range append(s.Warnings(o), facts.Warnings...) {
-		o.warn("%s", line)
+	if o.Join != "" {
+		return s.join(o)
 	}
-	lock, err := s.lock(o, p, facts)
+	facts, err := s.probe()
+	if err != nil {
+		return Status{}, err
+	}
+	lock, err := s.Layer.Lock(fmt.Sprintf("pid %d: %s", os.Getpid(), brief(o.Args)), state.FormatIDs(facts.UIDs, facts.GIDs))
 	if err != nil {
 		return Status{}, err
 	}
@@ -46,34 +50,87 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if o.Throwaway {
 		defer s.throwAway(lock)
 	}
-	indexes := lock.DropIndexes(s.gitDirs(facts))
-	given, err := child.IdmappedMounts(p.Idmapped, facts.UIDs, facts.GIDs)
+	others, err := s.borrow(lock)
 	if err != nil {
 		return Status{}, err
 	}
-	defer child.CloseAll(given)
-	process, err := b.start(p, given)
+	defer others.close()
+	if changed, err := s.agree(others.runs); err != nil {
+		return Status{}, err
+	} else if changed {
+		if facts, err = s.probe(); err != nil {
+			return Status{}, err
+		}
+	}
+	p, err := s.build(o, facts, others.uppers)
 	if err != nil {
 		return Status{}, err
 	}
-	sweep := time.AfterFunc(sweepAfter, func() { lock.Sweep(p.WorkDirs) })
-	defer sweep.Stop()
-	end, err := supervise.Wait(process)
-	lock.KeepIndexes(indexes)
+	for _, line := range append(s.Warnings(o), facts.Warnings...) {
+		o.warn("%s", line)
+	}
+	if err := s.ready(o, lock, p); err != nil {
+		return Status{}, err
+	}
+	var indexes map[state.GitDir]string
+	if !lock.Live {
+		indexes = lock.DropIndexes(s.gitDirs(facts))
+	}
+	end, err := s.run(o, b, p, facts, lock, others)
 	if err != nil {
 		return Status{}, err
 	}
-	if !o.Throwaway {
-		s.settle()
+	atRest, err := lock.Leave()
+	if err == nil && !o.Throwaway {
+		if atRest {
+			lock.KeepIndexes(indexes)
+		}
+		s.settle(atRest)
 	}
 	for _, dir := range end.Full {
 		o.warn("%s in the sandbox is full; --tmp-size SIZE gives it more room", dir)
 	}
 	status := Status{Wait: end.Status}
+	if !o.Throwaway {
+		status.Manifests = s.changedManifests()
+	}
+	s.record(o, status, end)
 	if status.ExitCode() != 0 {
 		s.explain(o, facts)
 	}
 	return status, nil
+}
+
+// run runs the plan to its end.
+func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *state.Lock, others *borrowed) (child.Ending, error) {
+	given, err := child.IdmappedMounts(p.Idmapped, facts.UIDs, facts.GIDs)
+	if err != nil {
+		return child.Ending{}, err
+	}
+	defer child.CloseAll(given)
+	process, err := b.start(p, given)
+	if err != nil {
+		return child.Ending{}, err
+	}
+	if err := process.Give(others.fds...); err != nil {
+		process.Abandon()
+		return child.Ending{}, err
+	}
+	if lock.Live {
+		if err := lock.Share(); err != nil {
+			process.Abandon()
+			return child.Ending{}, err
+		}
+	}
+	sweep := time.AfterFunc(sweepAfter, func() { lock.Sweep(p.WorkDirs) })
+	defer sweep.Stop()
+	if s.Layer.HasJournal() && !o.Throwaway {
+		look := time.AfterFunc(lookAfter, func() { s.warnShadowed(o) })
+		defer look.Stop()
+	}
+	pub := s.publish(o, process, p, lock)
+	defer pub.end()
+	return supervise.Wait(process)
 }
 
 // sweepAfter is when a run has the time to delete what earlier ones have left: a
@@ -96,35 +153,31 @@ func (s *Session) explain(o Options, f host.Facts) {
 	}
 }
 
-// lock takes the layer and makes it ready to be mounted.
-func (s *Session) lock(o Options, p plan.Plan, f host.Facts) (*state.Lock, error) {
-	lock, err := s.Layer.Lock(fmt.Sprintf("pid %d: %s", os.Getpid(), brief(o.Args)), state.FormatIDs(f.UIDs, f.GIDs))
-	if err != nil {
-		return nil, err
-	}
+// ready makes the layer ready to be mounted.
+func (s *Session) ready(o Options, lock *state.Lock, p plan.Plan) error {
 	if lock.Lost {
 		o.warn("the machine went down while a run had the layer %q: files that it wrote last may be incomplete; sbx reset wipes them", s.Layer.Name)
 	}
-	if lock.Unclean {
-		err = awaitUnmounted(p)
-	}
 	killed := lock.Unclean
-	if err == nil {
-		err = lock.Prepare(p.LayerDirs, p.WorkDirs)
-	}
-	for _, step := range p.Steps {
-		if key, ok := joined(step); ok && err == nil {
-			err = lock.Join(key, step.(plan.Overlay).Lower[0])
+	if killed {
+		if err := awaitUnmounted(p); err != nil {
+			return err
 		}
 	}
-	if err != nil {
-		lock.Unlock()
-		return nil, err
+	if err := lock.Prepare(p.LayerDirs, p.WorkDirs); err != nil {
+		return err
+	}
+	for _, step := range p.Steps {
+		if key, ok := joined(step); ok {
+			if err := lock.Join(key, step.(plan.Overlay).Lower[0]); err != nil {
+				return err
+			}
+		}
 	}
 	if killed {
-		s.settle()
+		s.settle(true)
 	}
-	return lock, nil
+	return nil
 }
 
 // joined is the layer's directory for a directory that is joined to the tree.
@@ -167,9 +220,19 @@ func prepare(o Options) (*Session, plan.Plan, host.Facts, error) {
 }
 
 func (s *Session) plan(o Options) (plan.Plan, host.Facts, error) {
-	facts, err := host.Probe(s.Policy)
+	facts, err := s.probe()
 	if err != nil {
 		return plan.Plan{}, facts, err
+	}
+	p, err := s.build(o, facts, nil)
+	return p, facts, err
+}
+
+// probe looks at the machine.
+func (s *Session) probe() (host.Facts, error) {
+	facts, err := host.Probe(s.Policy)
+	if err != nil {
+		return facts, err
 	}
 	if facts.Idmapped {
 		if err := tryIdmapped(s, facts); err != nil {
@@ -179,13 +242,19 @@ func (s *Session) plan(o Options) (plan.Plan, host.Facts, error) {
 	if soft, hard, ok := early.Nofile(); ok {
 		facts.Nofile = [2]uint64{soft, hard}
 	}
+	return facts, nil
+}
+
+// build makes the plan. uppers are the upper directories of which other runs lend
+// the mounts.
+func (s *Session) build(o Options, facts host.Facts, uppers []string) (plan.Plan, error) {
 	filter, err := Filter(o)
 	if err != nil {
-		return plan.Plan{}, facts, err
+		return plan.Plan{}, err
 	}
 	command := plan.Exec{Args: o.Args, Env: s.Environ(), Path: searchPath(s.Vars), KeepIgnored: ignored(facts)}
-	p, err := plan.Build(s.Policy, facts, plan.Layer{Dir: s.Layer.Dir, ID: s.Layer.ID()}, filter, command)
-	return p, facts, err
+	layer := plan.Layer{Dir: s.Layer.Dir, ID: s.Layer.ID(), Borrowed: uppers, Lend: !o.Throwaway}
+	return plan.Build(s.Policy, facts, layer, filter, command)
 }
 
 // tryIdmapped sees whether the file systems of the tree and of the state can be

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sbx-build/sbx/sandbox/host"
 	"github.com/sbx-build/sbx/sandbox/policy"
@@ -21,6 +22,7 @@ type Session struct {
 	Run  string
 
 	options Options
+	started time.Time
 }
 
 // Open finds out what the options mean. It changes nothing on disk.
@@ -29,7 +31,7 @@ func Open(o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{Run: newRun(), options: o}
+	s := &Session{Run: newRun(), options: o, started: time.Now()}
 	h := o.Home()
 	s.Store, err = state.Find(o.State, dir, o.Getenv)
 	if err != nil {

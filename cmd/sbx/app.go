@@ -18,7 +18,7 @@ import (
 
 // verbs are the words that may stand first. Everything else that stands first
 // is a flag of run, or a mistake.
-var verbs = []string{"run", "plan", "why", "path", "status", "diff", "pull", "drop", "reset", "layer", "export", "import", "gc", "doctor", "completion", "help"}
+var verbs = []string{"run", "plan", "why", "path", "status", "diff", "pull", "drop", "reset", "layer", "export", "import", "gc", "ps", "stop", "log", "doctor", "completion", "help"}
 
 // verb puts "run" in front where the command line starts with a flag, and
 // refuses a word that is none of ours: a command must follow `--`, so that a
@@ -152,7 +152,9 @@ func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, s
 	}
 	switch verb {
 	case "run":
-		return &cli.Command{Name: verb, Flags: runFlags(o), Action: func(c *cli.Context) error { return runCommand(c.Args().Slice(), o, begun, status) }}
+		return &cli.Command{Name: verb, Flags: append(runFlags(o), runOnlyFlags(o)...), Action: func(c *cli.Context) error {
+			return runCommand(c.Args().Slice(), o, r, c.StringSlice("pull"), begun, status)
+		}}
 	case "plan":
 		return &cli.Command{Name: verb, Flags: append(runFlags(o), planFlags()...), Action: func(c *cli.Context) error { return printPlan(c, o) }}
 	case "why":
@@ -179,6 +181,12 @@ func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, s
 		return &cli.Command{Name: verb, Flags: append(placeFlags(o), importFlags()...), Action: func(c *cli.Context) error { return importLayer(c, o, r) }}
 	case "gc":
 		return &cli.Command{Name: verb, Flags: gcFlags(o), Action: func(c *cli.Context) error { return gc(c, o, r) }}
+	case "ps":
+		return &cli.Command{Name: verb, Flags: listFlags(o), Action: func(c *cli.Context) error { return listRuns(c, o) }}
+	case "stop":
+		return &cli.Command{Name: verb, Flags: append(placeOnly(o, "C", "state"), &cli.BoolFlag{Name: "kill", Usage: "at once, by SIGKILL"}), Action: func(c *cli.Context) error { return stopRuns(c, o, r) }}
+	case "log":
+		return &cli.Command{Name: verb, Flags: listFlags(o), Action: func(c *cli.Context) error { return showLog(c, o) }}
 	case "reset":
 		return &cli.Command{Name: verb, Flags: append(placeFlags(o), resetFlags()...), Action: func(c *cli.Context) error { return reset(c, o, r) }}
 	case "doctor":

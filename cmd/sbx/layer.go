@@ -32,6 +32,9 @@ func printPath(c *cli.Context, o *sandbox.Options) error {
 	if err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
 		return usagef("sbx path FILE", "cannot find %q in the layer: it is not below the source tree %q", file, s.Tree.Root)
 	}
+	if err := s.AtRest("take a file out of"); err != nil {
+		return usePull{err, file}
+	}
 	path, err := s.Layer.Find(rel)
 	if err != nil {
 		return err
@@ -39,6 +42,15 @@ func printPath(c *cli.Context, o *sandbox.Options) error {
 	fmt.Println(path)
 	return nil
 }
+
+// usePull is a path that must not be used now: nobody may change an upper directory
+// that is mounted.
+type usePull struct {
+	error
+	file string
+}
+
+func (e usePull) Hint() string { return "sbx pull " + shell([]string{e.file}) }
 
 // resolved makes the directory of a path real, not its last name: that may be
 // missing on the host, or be a symlink of the build's.
@@ -58,6 +70,7 @@ func resetFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "home", Usage: "wipe the layer's private home instead"},
 		&cli.BoolFlag{Name: "all", Usage: "wipe both, and the layer itself"},
+		&cli.BoolFlag{Name: "force", Usage: "end the runs that have the layer first"},
 	}
 }
 
@@ -75,8 +88,7 @@ func reset(c *cli.Context, o *sandbox.Options, r *report) error {
 		r.line("there is nothing to reset: the layer %q of %q does not exist", s.Layer.Name, s.Tree.Root)
 		return nil
 	}
-	_, err = s.Layer.Reset(w)
-	if err != nil {
+	if err := s.Reset(w, c.Bool("force")); err != nil {
 		return err
 	}
 	startEmptyTrash(s.Store)

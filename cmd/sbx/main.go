@@ -27,7 +27,7 @@ func run(args []string, begun *sandbox.Begun) int {
 	var status int
 	if len(args) > 2 && args[1] == "run" && args[2] == "--" {
 		// No flag, nothing to parse.
-		err = runCommand(args[3:], o, begun, &status)
+		err = runCommand(args[3:], o, r, nil, begun, &status)
 	} else {
 		err = newApp(args, o, r, begun, &status).Run(args)
 	}

@@ -35,17 +35,22 @@ func pull(c *cli.Context, o *sandbox.Options, r *report, status *int) error {
 	if c.Bool("unsafe") && len(paths) == 0 {
 		return usagef("sbx pull --unsafe PATH…", "cannot use --unsafe without paths: it is for what is named")
 	}
+	return pullPaths(o, r, status, sandbox.PullRequest{
+		Request: sandbox.Request{Paths: paths, All: c.Bool("all"), Include: c.StringSlice("include")},
+		Unsafe:  c.Bool("unsafe"), Keep: c.Bool("keep"), DryRun: c.Bool("dry-run"),
+	})
+}
+
+// pullPaths pulls, and says what became of it.
+func pullPaths(o *sandbox.Options, r *report, status *int, q sandbox.PullRequest) error {
 	s, err := sandbox.Open(*o)
 	if err != nil {
 		return err
 	}
-	p := &pulling{session: s, report: r, dry: c.Bool("dry-run")}
+	p := &pulling{session: s, report: r, dry: q.DryRun}
 	meter := newMeter(r, "pulled")
-	unmet, err := s.Pull(sandbox.PullRequest{
-		Request: sandbox.Request{Paths: paths, All: c.Bool("all"), Include: c.StringSlice("include")},
-		Unsafe:  c.Bool("unsafe"), Keep: c.Bool("keep"), DryRun: p.dry,
-		Report: p.outcome, Progress: meter.show,
-	})
+	q.Report, q.Progress = p.outcome, meter.show
+	unmet, err := s.Pull(q)
 	meter.end()
 	if err == nil && p.closed != nil && mayRead(o) {
 		return p.closed // once more, with permissions

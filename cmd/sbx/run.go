@@ -12,13 +12,19 @@ import (
 )
 
 // runCommand is `sbx run`.
-func runCommand(args []string, o *sandbox.Options, begun *sandbox.Begun, status *int) error {
+func runCommand(args []string, o *sandbox.Options, r *report, pulls []string, begun *sandbox.Begun, status *int) error {
 	o.Args = args
 	if len(o.Args) == 0 {
 		return usagef("sbx -- make", "cannot run: no command is given")
 	}
 	if v := o.Args[0]; os.Args[1] != "run" && !slices.Contains(os.Args, "--") && slices.Contains(verbs, v) {
 		return usagef("sbx "+v+" [FLAG…]   (or, to run the program: sbx … -- "+v+")", "cannot tell whether %q is a verb or the command: verbs come first, and a command follows --", v)
+	}
+	if o.Join != "" && (o.Throwaway || o.Layer != "" || len(o.Rules)+len(o.With) > 0 || len(pulls) > 0) {
+		return usagef("sbx run --join "+o.Join+" -- "+shell(o.Args), "cannot use rules, layers or --pull together with --join: the command has what the run has")
+	}
+	if o.Throwaway && len(pulls) > 0 {
+		return usagef("sbx --pull "+shell(pulls[:1])+" -- "+shell(o.Args), "cannot use --pull together with --rm: nothing of the layer is left to pull")
 	}
 	if o.Throwaway && o.Layer != "" {
 		return usagef("sbx --rm -- "+shell(o.Args), "cannot use --rm together with --layer: a throw-away layer has no name")
@@ -29,6 +35,13 @@ func runCommand(args []string, o *sandbox.Options, begun *sandbox.Begun, status 
 	}
 	end.Reraise()
 	*status = end.ExitCode()
+	switch {
+	case len(pulls) > 0 && *status == 0:
+		return pullPaths(o, r, status, sandbox.PullRequest{Request: sandbox.Request{Paths: pulls}, Wanted: true})
+	case len(end.Manifests) > 0:
+		names := shell(end.Manifests)
+		r.line("changed in the layer: %s; sbx pull %s", names, names)
+	}
 	return nil
 }
 

@@ -305,7 +305,14 @@ func BuildJoin(of Plan, kinds []string, c Exec) Plan {
 	p := Plan{Namespaces: Namespaces{Shared: true}, Exec: c, Steps: []Step{Join{Kinds: kinds}}}
 	for _, s := range of.Steps {
 		switch s.(type) {
-		case Keyring, Bound, Scope, ChangeDir, Limits, Capabilities, TieToParent, Undumpable, NoNewPrivs, Filter:
+		case Scope:
+			// In a scope of its own the command could neither signal nor trace the
+			// run's processes. Abstract sockets are the network namespace's, where
+			// the run has one.
+			if !of.Namespaces.Net {
+				p.Steps = append(p.Steps, Scope{SocketsOnly: true})
+			}
+		case Keyring, Bound, ChangeDir, Limits, Capabilities, TieToParent, Undumpable, NoNewPrivs, Filter:
 			p.Steps = append(p.Steps, s)
 		}
 	}

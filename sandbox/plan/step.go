@@ -173,7 +173,10 @@ type (
 	NoNewPrivs struct{}
 	// Scope denies signals and abstract sockets beyond the sandbox
 	// (landlock(7), ABI 6).
-	Scope struct{}
+	Scope struct {
+		// SocketsOnly leaves signals alone.
+		SocketsOnly bool
+	}
 	// Filter installs the system call filter.
 	Filter struct {
 		Name    string
@@ -335,7 +338,12 @@ func (s Capabilities) String() string { return line("capabilities", capabilityNa
 func (s TieToParent) String() string  { return line("tie", "to the life of sbx") }
 func (s Undumpable) String() string   { return line("undumpable", "pid 1") }
 func (s NoNewPrivs) String() string   { return line("no_new_privs") }
-func (s Scope) String() string        { return line("landlock", "scope: signals, abstract sockets") }
+func (s Scope) String() string {
+	if s.SocketsOnly {
+		return line("landlock", "scope: abstract sockets")
+	}
+	return line("landlock", "scope: signals, abstract sockets")
+}
 func (s Filter) String() string {
 	return line("seccomp", s.Name, fmt.Sprintf("(%d instructions)", len(s.Program)))
 }

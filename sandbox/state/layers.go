@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,13 +65,16 @@ func (l Layer) LastUse() time.Time {
 
 // User is who has the layer: what a run wrote of itself, "" if nobody has.
 func (l Layer) User() string {
-	data, err := readSmall(filepath.Join(l.Dir, "lock"))
-	_, text, _ := strings.Cut(strings.TrimSpace(string(data)), " ")
-	var pid int
-	if n, _ := fmt.Sscanf(text, "pid %d:", &pid); err != nil || n != 1 || unix.Kill(pid, 0) == unix.ESRCH {
+	fd, err := unix.Open(filepath.Join(l.Dir, "lock"), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
 		return ""
 	}
-	return text
+	defer unix.Close(fd)
+	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil && !l.lives() {
+		return ""
+	}
+	k := Lock{fd: fd}
+	return cmp.Or(k.who(), "a run")
 }
 
 // Dirs are the directories of the layer that hold files of builds, relative to
@@ -97,7 +101,7 @@ func (t Tree) Stage() (*Lock, error) {
 	if err := l.create(); err != nil {
 		return nil, err
 	}
-	return l.lock(fmt.Sprintf("pid %d: sbx", os.Getpid()))
+	return l.alone(fmt.Sprintf("pid %d: sbx", os.Getpid()))
 }
 
 // ExistsError is a layer that would be overwritten.
@@ -126,7 +130,7 @@ func (l Layer) Install(k *Lock, force bool) (trashed string, err error) {
 	if err != unix.EEXIST {
 		return "", l.broken(err)
 	}
-	old, err := l.lock(fmt.Sprintf("pid %d: sbx", os.Getpid()))
+	old, err := l.alone(fmt.Sprintf("pid %d: sbx", os.Getpid()))
 	if err != nil {
 		return "", err
 	}

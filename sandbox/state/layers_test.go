@@ -29,7 +29,7 @@ func TestInstall(t *testing.T) {
 	if k.Layer.Dir != l.Dir {
 		t.Error("the lock is of another layer")
 	}
-	if _, err := l.lock("x"); err == nil {
+	if _, err := l.alone("x"); err == nil {
 		t.Error("the layer is not locked")
 	}
 	k.Unlock()
@@ -113,7 +113,7 @@ func TestUser(t *testing.T) {
 		t.Errorf("a layer that is not there is used by %q", u)
 	}
 	must(t, l.create())
-	k, err := l.lock("pid 1: make")
+	k, err := l.alone("pid 1: make")
 	must(t, err)
 	if u := l.User(); u != "pid 1: make" {
 		t.Errorf("used by %q", u)

@@ -12,14 +12,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lock is a layer that this process alone has.
+// Lock is a layer that this process has: alone, or while it is Shared together
+// with other runs, which have the same mounts.
+//
+// There are two files. "lock" is held for as long as something changes: a run
+// starts or ends, or a layer is reset. "live" is held, shared, for as long as a
+// run lives; whoever has "lock" and gets "live" for itself alone knows that none
+// does. Both are flock(2), which ends with the process.
 type Lock struct {
 	Layer Layer
 	// Unclean says that an earlier run did not end in order: its mount may
 	// still be alive. Lost says that the machine went down meanwhile.
 	Unclean, Lost bool
-	fd            int
-	mapped        bool // the layer's files belong to more ids than the caller's
+	// Live says that other runs have the layer.
+	Live   bool
+	fd     int  // "lock", -1 while it is Shared
+	live   int  // "live", -1 until it is Shared
+	runs   int  // how many have begun and not ended in order
+	mapped bool // the layer's files belong to more ids than the caller's
 }
 
 // BusyError is a layer that another run has.
@@ -37,17 +47,20 @@ func (e *BusyError) Error() string {
 	return s
 }
 
-// Hint is a command that works meanwhile.
-func (e *BusyError) Hint() string { return "sbx --layer OTHER -- COMMAND" }
+// Hint is a command that helps.
+func (e *BusyError) Hint() string {
+	return "sbx ps   (sbx stop RUN ends a run; sbx --layer OTHER -- COMMAND works beside it)"
+}
 
-// Lock creates the layer if need be and locks it. run is a line that tells
-// others who has it; ids is the id map, to which the layer belongs from then
-// on: files made under another map cannot be touched.
+// Lock creates the layer if need be and locks it for a run that starts. run is a
+// line that tells others who has it; ids is the id map, to which the layer belongs
+// from then on: files made under another map cannot be touched. Other runs may
+// have the layer: then Live is set.
 func (l Layer) Lock(run, ids string) (*Lock, error) {
 	if err := l.create(); err != nil {
 		return nil, err
 	}
-	k, err := l.lock(run)
+	k, err := l.lock(run, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -59,13 +72,26 @@ func (l Layer) Lock(run, ids string) (*Lock, error) {
 	return k, nil
 }
 
-// Take locks a layer that exists, for something other than a run. One that does
-// not is an fs.ErrNotExist.
+// Take locks a layer that exists and that no run has, for something other than a
+// run. One that does not exist is an fs.ErrNotExist.
 func (l Layer) Take(who string) (*Lock, error) {
 	if _, err := os.Lstat(l.Dir); err != nil {
 		return nil, &Error{Do: "use", What: fmt.Sprintf("the layer %q", l.Name), Err: err}
 	}
-	return l.lock(who)
+	return l.alone(who)
+}
+
+// alone is lock, and a BusyError where runs have the layer.
+func (l Layer) alone(who string) (*Lock, error) {
+	k, err := l.lock(who, 0)
+	if err == nil && k.Live {
+		err = &BusyError{Layer: l, Run: k.who()}
+		unix.Close(k.fd)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
 }
 
 // Alone waits until no other sbx brings something out of the layer, or takes
@@ -87,38 +113,153 @@ func (l Layer) Alone() (release func(), err error) {
 	return func() { unix.Close(fd) }, nil
 }
 
-// lock takes the lock alone. The file's first line is a time and what the run is,
-// from before the first mount until after the end of the last, when its first byte
-// becomes ended: if that is missing when the lock is free, the run before was
-// killed. The line is overwritten, never truncated: that takes a file system ten
-// times as long.
-func (l Layer) lock(run string) (*Lock, error) {
-	fd, err := unix.Open(filepath.Join(l.Dir, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return nil, l.broken(err)
+// patience is how long a lock is waited for. Runs hold it for milliseconds.
+var patience = 20 * time.Second
+
+// lock takes "lock". Its first line is "TIME RUNS WHO" from before the first mount
+// until after the end of the last, when its first byte becomes ended: if that is
+// missing and no run lives, one was killed. The line is overwritten, never
+// truncated: that takes a file system ten times as long.
+func (l Layer) lock(who string, runs int) (*Lock, error) {
+	k := &Lock{Layer: l, live: -1}
+	var err error
+	if k.fd, err = l.hold(); err != nil {
+		return nil, err
 	}
-	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
-	var buf [256]byte
-	n, _ := unix.Pread(fd, buf[:], 0)
-	line, _, _ := strings.Cut(string(buf[:max(n, 0)]), "\n")
-	stamp, rest, _ := strings.Cut(line, " ")
-	if err != nil {
-		unix.Close(fd)
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, &Error{Do: "lock", What: fmt.Sprintf("the layer %q", l.Name), Err: err, Fix: "sbx --state DIR -- COMMAND"}
-		}
-		return nil, &BusyError{Layer: l, Run: rest}
+	stamp, others, _ := k.read()
+	if stamp != "" && stamp[0] != ended {
+		k.Live = l.lives()
+		k.Unclean = !k.Live
 	}
-	k := &Lock{Layer: l, Unclean: line != "" && line[0] != ended, fd: fd}
 	if k.Unclean {
 		k.Lost = beforeBoot(stamp)
 	}
-	line = fmt.Sprintf("%d %.200s\n", time.Now().Unix(), strings.ReplaceAll(run, "\n", " "))
-	if _, err := unix.Pwrite(fd, []byte(line), 0); err != nil {
-		unix.Close(fd)
+	if k.Live {
+		k.runs = others
+	}
+	k.runs += runs
+	if k.Live && runs == 0 {
+		return k, nil // it only looks
+	}
+	if err := k.write(who); err != nil {
+		unix.Close(k.fd)
 		return nil, l.broken(err)
 	}
 	return k, nil
+}
+
+// hold opens and locks the file "lock".
+func (l Layer) hold() (fd int, err error) {
+	name := filepath.Join(l.Dir, "lock")
+	deadline, pause := time.Now().Add(patience), time.Millisecond
+	for {
+		fd, err := unix.Open(name, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			return -1, l.broken(err)
+		}
+		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			var held, there unix.Stat_t
+			if unix.Fstat(fd, &held) == nil && unix.Lstat(name, &there) == nil && held.Ino == there.Ino && held.Dev == there.Dev {
+				return fd, nil
+			}
+			unix.Close(fd) // of a layer that was wiped meanwhile
+			if err := l.create(); err != nil {
+				return -1, err
+			}
+			continue
+		}
+		k := Lock{fd: fd}
+		_, _, who := k.read()
+		unix.Close(fd)
+		switch {
+		case !errors.Is(err, unix.EWOULDBLOCK) && err != unix.EINTR:
+			return -1, &Error{Do: "lock", What: fmt.Sprintf("the layer %q", l.Name), Err: err, Fix: "sbx --state DIR -- COMMAND"}
+		case time.Now().After(deadline):
+			return -1, &BusyError{Layer: l, Run: who}
+		}
+		time.Sleep(pause)
+		pause = min(2*pause, 20*time.Millisecond)
+	}
+}
+
+// read reads the line.
+func (k *Lock) read() (stamp string, runs int, who string) {
+	var buf [256]byte
+	n, _ := unix.Pread(k.fd, buf[:], 0)
+	line, _, _ := strings.Cut(string(buf[:max(n, 0)]), "\n")
+	stamp, rest, _ := strings.Cut(line, " ")
+	count, who, _ := strings.Cut(rest, " ")
+	runs, _ = strconv.Atoi(count)
+	if n > 0 && stamp == "" {
+		stamp = "?" // damaged, and surely not the end of a run
+	}
+	return stamp, runs, who
+}
+
+func (k *Lock) who() string {
+	_, _, who := k.read()
+	return who
+}
+
+func (k *Lock) write(who string) error {
+	line := fmt.Sprintf("%d %d %.200s\n", time.Now().Unix(), k.runs, strings.ReplaceAll(who, "\n", " "))
+	_, err := unix.Pwrite(k.fd, []byte(line), 0)
+	return err
+}
+
+// lives says whether a run has the layer. The caller has "lock".
+func (l Layer) lives() bool {
+	fd, err := unix.Open(filepath.Join(l.Dir, "live"), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err != unix.ENOENT
+	}
+	defer unix.Close(fd)
+	return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil
+}
+
+// Look looks again whether other runs have the layer. Where they have gone without
+// ending in order it is unclean, and this run's alone.
+func (k *Lock) Look() {
+	if k.Live = k.Layer.lives(); !k.Live {
+		k.Unclean, k.runs = true, 1
+	}
+}
+
+// Share lets other runs have the layer too.
+func (k *Lock) Share() error {
+	fd, err := unix.Open(filepath.Join(k.Layer.Dir, "live"), unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err == nil {
+		// Those who look hold it for a moment, and have "lock": nobody does.
+		if err = unix.Flock(fd, unix.LOCK_SH); err != nil {
+			unix.Close(fd)
+		}
+	}
+	if err != nil {
+		return k.Layer.broken(err)
+	}
+	k.live = fd
+	unix.Close(k.fd)
+	k.fd = -1
+	return nil
+}
+
+// Leave ends the sharing: the sandbox has ended, and this process has let go of
+// its mounts. It says whether the layer is at rest: no other run has it, and none
+// was killed whose mounts may still be alive.
+func (k *Lock) Leave() (atRest bool, err error) {
+	if k.fd < 0 {
+		fd, err := k.Layer.hold()
+		if err != nil {
+			return false, err
+		}
+		k.fd = fd
+		unix.Close(k.live)
+		k.live = -1
+		_, k.runs, _ = k.read()
+		k.Live = k.Layer.lives()
+	}
+	return !k.Live && k.runs == 1 && !k.Unclean, nil
 }
 
 // beforeBoot says whether a time stamp is older than the kernel's start.
@@ -135,7 +276,18 @@ func beforeBoot(stamp string) bool {
 // kernel ends its mounts before that. The mark of a run that was killed stays if
 // nobody has seen to it.
 func (k *Lock) Unlock() {
-	if !k.Unclean {
+	if k.fd < 0 {
+		if _, err := k.Leave(); err != nil {
+			unix.Close(k.live)
+			return
+		}
+	}
+	switch {
+	case k.Live && k.runs > 0:
+		_, _, who := k.read()
+		k.runs--
+		k.write(who)
+	case !k.Live && k.runs <= 1 && !k.Unclean:
 		unix.Pwrite(k.fd, []byte{ended}, 0)
 	}
 	unix.Close(k.fd)

@@ -25,7 +25,7 @@ func (l Layer) Reset(w Wipe) (trashed []string, err error) {
 	}
 	if w.Files && w.Home {
 		// A damaged layer can be wiped too: it may have no lock to take.
-		k, err := l.lock("reset")
+		k, err := l.alone("reset")
 		var busy *BusyError
 		if errors.As(err, &busy) {
 			return nil, err
@@ -36,7 +36,7 @@ func (l Layer) Reset(w Wipe) (trashed []string, err error) {
 		dir, err := l.trash(l.Dir)
 		return []string{dir}, err
 	}
-	k, err := l.lock("reset")
+	k, err := l.alone("reset")
 	if err != nil {
 		return nil, err
 	}

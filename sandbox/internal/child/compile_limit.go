@@ -54,7 +54,7 @@ func (c *compiler) restrict(s plan.Step) bool {
 	case plan.NoNewPrivs:
 		c.add(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	case plan.Scope:
-		c.scope()
+		c.scope(s)
 	case plan.Filter:
 		c.filter(s)
 	default:
@@ -167,10 +167,13 @@ const atExecfn = 31
 
 // scope is Landlock's: no signal and no connection to an abstract socket
 // beyond the processes that share the ruleset (landlock(7), ABI 6).
-func (c *compiler) scope() {
+func (c *compiler) scope(s plan.Scope) {
 	// struct landlock_ruleset_attr { __u64 handled_access_fs,
 	// handled_access_net, scoped; }
-	attr := [3]uint64{0, 0, unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL}
+	attr := [3]uint64{0, 0, unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET}
+	if !s.SocketsOnly {
+		attr[2] |= unix.LANDLOCK_SCOPE_SIGNAL
+	}
 	c.add(unix.SYS_LANDLOCK_CREATE_RULESET, put(c.m, attr), unsafe.Sizeof(attr), 0).to(slotFile)
 	c.add(unix.SYS_LANDLOCK_RESTRICT_SELF, 0, 0).with(0, slotFile)
 	c.add(unix.SYS_CLOSE).with(0, slotFile)

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/sbx-build/sbx/sandbox"
+	"github.com/sbx-build/sbx/sandbox/state"
+)
+
+// runOnlyFlags are the flags of run that change nothing of the plan.
+func runOnlyFlags(o *sandbox.Options) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "join", Usage: "enter the namespaces of the run `RUN`", Destination: &o.Join},
+		&cli.StringSliceFlag{Name: "pull", Usage: "pull what matches `GLOB` when the command has succeeded"},
+	}
+}
+
+func listFlags(o *sandbox.Options) []cli.Flag {
+	return append(placeOnly(o, "C", "state"), &cli.BoolFlag{Name: "json", Usage: "print JSON"})
+}
+
+// runJSON is a run in `sbx ps --json`.
+type runJSON struct {
+	Run     string    `json:"run"`
+	PID     int       `json:"pid"`
+	Tree    string    `json:"tree"`
+	Layer   string    `json:"layer"`
+	Dir     string    `json:"directory"`
+	Command []string  `json:"command"`
+	Start   time.Time `json:"start"`
+}
+
+// listRuns is `sbx ps`.
+func listRuns(c *cli.Context, o *sandbox.Options) error {
+	if c.Args().Present() {
+		return usagef("sbx ps", "cannot list %q: ps takes no argument; it lists all runs", c.Args().First())
+	}
+	store, err := state.Find(o.State, o.Dir, o.Getenv)
+	if err != nil {
+		return err
+	}
+	list := []runJSON{}
+	for _, r := range sandbox.Living(store, "") {
+		list = append(list, runJSON{r.ID, r.PID, r.Tree, r.Layer, r.Dir, r.Command, time.Unix(r.Started, 0).UTC()})
+	}
+	if c.Bool("json") {
+		return printJSON(list)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	if len(list) > 0 {
+		fmt.Fprintln(w, "RUN\tAGE\tLAYER\tTREE\tCOMMAND")
+	}
+	for _, r := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Run, age(time.Since(r.Start)), printable(r.Layer), printable(r.Tree), printable(words(r.Command)))
+	}
+	return w.Flush()
+}
+
+// words is a command for people.
+func words(args []string) string {
+	text := shell(args)
+	if len([]rune(text)) > 60 {
+		text = string([]rune(text)[:59]) + "…"
+	}
+	return strings.ReplaceAll(text, "\t", " ")
+}
+
+// age is a duration in one unit.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+func printJSON(v any) error {
+	e := json.NewEncoder(os.Stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// stopRuns is `sbx stop RUN…`.
+func stopRuns(c *cli.Context, o *sandbox.Options, r *report) error {
+	if !c.Args().Present() {
+		return usagef("sbx stop last   (sbx ps lists the runs)", "cannot stop: no run is named")
+	}
+	store, err := state.Find(o.State, o.Dir, o.Getenv)
+	if err != nil {
+		return err
+	}
+	for _, name := range c.Args().Slice() {
+		run, err := sandbox.FindRun(store, name)
+		if err != nil {
+			return err
+		}
+		if err := sandbox.Stop(store, run, c.Bool("kill")); err != nil {
+			return err
+		}
+		r.line("stopped the run %s: %s", run.ID, words(run.Command))
+	}
+	return nil
+}
+
+// showLog is `sbx log [RUN]`.
+func showLog(c *cli.Context, o *sandbox.Options) error {
+	if c.Args().Len() > 1 {
+		return usagef("sbx log RUN", "cannot show the log: one run at a time")
+	}
+	store, err := state.Find(o.State, o.Dir, o.Getenv)
+	if err != nil {
+		return err
+	}
+	list := sandbox.Records(store)
+	if name := c.Args().First(); name != "" {
+		for i := len(list) - 1; i >= 0; i-- {
+			if name == "last" || strings.HasPrefix(list[i].Run, name) {
+				if c.Bool("json") {
+					return printJSON(list[i])
+				}
+				printRecord(list[i])
+				return nil
+			}
+		}
+		return &sandbox.NoRecordError{Run: name}
+	}
+	if c.Bool("json") {
+		if list == nil {
+			list = []sandbox.Record{}
+		}
+		return printJSON(list)
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	if len(list) > 0 {
+		fmt.Fprintln(w, "RUN\tSTART\tTIME\tEXIT\tLAYER\tTREE\tCOMMAND")
+	}
+	for _, r := range list {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", r.Run, r.Start.Local().Format("2006-01-02 15:04:05"), r.End.Sub(r.Start).Round(10*time.Millisecond), r.Exit,
+			printable(r.Layer), printable(r.Tree), printable(words(r.Command)))
+	}
+	return w.Flush()
+}
+
+func printRecord(r sandbox.Record) {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	row := func(name, format string, a ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", name, printable(fmt.Sprintf(format, a...)))
+	}
+	row("run", "%s", r.Run)
+	row("command", "%s", shell(r.Command))
+	row("directory", "%s", r.Dir)
+	row("tree", "%s", r.Tree)
+	row("layer", "%s", r.Layer)
+	row("start", "%s", r.Start.Local().Format(time.RFC3339))
+	row("end", "%s", r.End.Local().Format(time.RFC3339))
+	if r.Signal != 0 {
+		row("exit", "%d (signal %d)", r.Exit, r.Signal)
+	} else {
+		row("exit", "%d", r.Exit)
+	}
+	row("cpu", "%.2f s", r.CPU)
+	row("peak memory", "%.1f MiB", float64(r.MaxRSS)/(1<<20))
+	w.Flush()
+}

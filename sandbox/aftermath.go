@@ -1,0 +1,96 @@
+package sandbox
+
+import (
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/overlay"
+)
+
+// manifests are the files that package managers rewrite, and that are wanted on
+// the host every time. They are looked for in the root of the tree and in the
+// working directory, by name: nothing is walked.
+var manifests = []string{
+	"package.json", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "bun.lock", "deno.lock",
+	"composer.json", "composer.lock", "go.mod", "go.sum", "go.work", "go.work.sum", "Cargo.toml", "Cargo.lock",
+	"pyproject.toml", "poetry.lock", "uv.lock", "Pipfile", "Pipfile.lock", "requirements.txt", "Gemfile", "Gemfile.lock",
+	"mix.exs", "mix.lock", "pubspec.yaml", "pubspec.lock", "flake.lock", "gradle.lockfile",
+}
+
+// changedManifests are those that this run has written, relative to the working
+// directory where that is in the tree.
+func (s *Session) changedManifests() []string {
+	upper := s.Layer.Upper()
+	if overlay.EmptyDir(upper) {
+		return nil
+	}
+	sub, err := filepath.Rel(s.Tree.Root, s.Policy.Dir)
+	if err != nil || sub == ".." || strings.HasPrefix(sub, "../") {
+		sub = "."
+	}
+	dirs := []string{"."}
+	if sub != "." {
+		dirs = append(dirs, sub)
+	}
+	root, err := unix.Open(upper, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(root)
+	var list []string
+	for _, dir := range dirs {
+		fd, err := overlay.OpenBeneath(root, dir, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			continue
+		}
+		for _, name := range manifests {
+			var st unix.Stat_t
+			if unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+				continue
+			}
+			if time.Unix(st.Ctim.Unix()).After(s.started) {
+				if path, err := filepath.Rel(sub, filepath.Join(dir, name)); err == nil {
+					list = append(list, path)
+				}
+			}
+		}
+		unix.Close(fd)
+	}
+	return list
+}
+
+// lookAfter is when a run that is still there looks for shadowed files.
+const lookAfter = 300 * time.Millisecond
+
+// warnShadowed says which files the sandbox does not see as they are on the host,
+// because the layer has a version of its own from before the last edit.
+func (s *Session) warnShadowed(o Options) {
+	pairs, err := s.Pairs()
+	if err != nil {
+		return
+	}
+	count, first := 0, ""
+	for _, p := range pairs {
+		opened, err := p.Open()
+		if err != nil {
+			continue
+		}
+		for c, err := range opened.Changes(overlay.Options{Base: p.Notes.Base}) {
+			if err == nil && c.Shadowed {
+				if count++; count == 1 {
+					first = filepath.Join(p.Name, c.Path)
+				}
+			}
+		}
+		opened.Close()
+	}
+	switch {
+	case count == 1:
+		o.warn("you have changed %q since the layer took a version of its own, which the command sees: sbx drop --shadowed", first)
+	case count > 1:
+		o.warn("you have changed %q and %d more since the layer took versions of its own, which the command sees: sbx drop --shadowed", first, count-1)
+	}
+}

@@ -1,0 +1,133 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sbx-build/sbx/sandbox/internal/child"
+	"github.com/sbx-build/sbx/sandbox/share"
+	"github.com/sbx-build/sbx/sandbox/state"
+)
+
+// Living lists the runs that live, of one layer or of all (layer "").
+func Living(s state.Store, layer string) []share.Run {
+	var list []share.Run
+	for _, dir := range s.Runs() {
+		run, err := share.Ask(dir.Path)
+		if err == nil && (layer == "" || run.LayerDir == layer) {
+			list = append(list, run)
+		}
+	}
+	slices.SortFunc(list, func(a, b share.Run) int { return int(a.Started - b.Started) })
+	return list
+}
+
+// borrowed are mounts of other runs.
+type borrowed struct {
+	runs   []share.Run
+	uppers []string
+	fds    []int
+}
+
+func (b *borrowed) close() { child.CloseAll(b.fds) }
+
+// awaitOther is how long a run that lives and does not answer is waited for: it
+// may have begun a moment ago, or end in a moment.
+const awaitOther = 10 * time.Second
+
+// borrow takes the mounts that other runs have of the layer. Where it turns out
+// that none lives any more, the layer is this run's alone.
+func (s *Session) borrow(lock *state.Lock) (*borrowed, error) {
+	b := &borrowed{}
+	for deadline := time.Now().Add(awaitOther); lock.Live; lock.Look() {
+		var last error
+		for _, run := range Living(s.Store, s.Layer.Dir) {
+			b.runs = append(b.runs, run)
+			if !slices.ContainsFunc(run.Uppers, func(u string) bool { return !slices.Contains(b.uppers, u) }) {
+				continue
+			}
+			m, err := share.Borrow(s.Store.RunPath(run.ID))
+			if err != nil {
+				last = err
+				continue
+			}
+			for i, upper := range m.Run.Uppers {
+				if !slices.Contains(b.uppers, upper) {
+					b.uppers, b.fds = append(b.uppers, upper), append(b.fds, m.FDs[i])
+					m.FDs[i] = -1
+				}
+			}
+			m.Close()
+		}
+		if len(b.fds) > 0 {
+			return b, nil
+		}
+		b.runs = nil
+		if time.Now().After(deadline) {
+			if last == nil {
+				last = fmt.Errorf("it does not answer")
+			}
+			return nil, &state.BusyError{Layer: s.Layer, Run: fmt.Sprintf("%v", last)}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return b, nil
+}
+
+// BusyError is a layer that runs have, where it must be at rest.
+type BusyError struct {
+	What  string
+	Layer state.Layer
+	Runs  []share.Run
+}
+
+func (e *BusyError) Error() string {
+	var names []string
+	for _, r := range e.Runs {
+		names = append(names, fmt.Sprintf("%s (%s)", r.ID, brief(r.Command)))
+	}
+	who := "a run has it"
+	if len(names) > 0 {
+		who = "these runs have it: " + strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("cannot %s the layer %q: %s", e.What, e.Layer.Name, who)
+}
+
+// Hint is a command that helps.
+func (e *BusyError) Hint() string {
+	if e.What == "reset" {
+		return "sbx reset --force   (ends them first)"
+	}
+	return "sbx ps"
+}
+
+// Reset wipes the layer. With force it ends the runs that have it first.
+func (s *Session) Reset(w state.Wipe, force bool) error {
+	for {
+		_, err := s.Layer.Reset(w)
+		var busy *state.BusyError
+		if !errors.As(err, &busy) {
+			return err
+		}
+		runs := Living(s.Store, s.Layer.Dir)
+		if !force || len(runs) == 0 {
+			return &BusyError{"reset", s.Layer, runs}
+		}
+		for _, run := range runs {
+			if err := Stop(s.Store, run, false); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// AtRest is a BusyError while runs have the layer.
+func (s *Session) AtRest(what string) error {
+	if runs := Living(s.Store, s.Layer.Dir); len(runs) > 0 {
+		return &BusyError{what, s.Layer, runs}
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/internal/child"
+	"github.com/sbx-build/sbx/sandbox/plan"
+	"github.com/sbx-build/sbx/sandbox/policy"
+	"github.com/sbx-build/sbx/sandbox/share"
+	"github.com/sbx-build/sbx/sandbox/state"
+	"github.com/sbx-build/sbx/sandbox/supervise"
+)
+
+// terms are the options of a run that whoever joins it is held to.
+type terms struct {
+	Root, AllowUserns bool
+	Processes         uint64
+	Net               policy.Network
+}
+
+// NoRunError is a run that does not live.
+type NoRunError struct{ Run string }
+
+func (e *NoRunError) Error() string {
+	if e.Run == "last" {
+		return "cannot find a run: none lives"
+	}
+	return fmt.Sprintf("cannot find the run %q: it does not live", e.Run)
+}
+
+// Hint lists the runs.
+func (e *NoRunError) Hint() string { return "sbx ps" }
+
+// FindRun finds a run that lives: by its name, the begin of it, or "last", the one
+// that was started last.
+func FindRun(s state.Store, name string) (share.Run, error) {
+	var found []share.Run
+	for _, run := range Living(s, "") {
+		if name == "last" || strings.HasPrefix(run.ID, name) {
+			found = append(found, run)
+		}
+	}
+	if len(found) == 0 || name == "" {
+		return share.Run{}, &NoRunError{name}
+	}
+	if name != "last" && len(found) > 1 {
+		return share.Run{}, fmt.Errorf("cannot tell which run %q is: %s and %s begin so", name, found[0].ID, found[1].ID)
+	}
+	return found[len(found)-1], nil
+}
+
+// join runs the command in all namespaces of a run that lives, under the terms of
+// that run, until it ends.
+func (s *Session) join(o Options) (Status, error) {
+	run, err := FindRun(s.Store, o.Join)
+	if err != nil {
+		return Status{}, err
+	}
+	run, namespaces, err := share.Namespaces(s.Store.RunPath(run.ID))
+	if err != nil {
+		return Status{}, fmt.Errorf("cannot join the run %q: %w", run.ID, err)
+	}
+	defer child.CloseAll(namespaces)
+	var t terms
+	if err := json.Unmarshal(run.Policy, &t); err != nil || len(namespaces) != len(child.Namespaces) {
+		return Status{}, fmt.Errorf("cannot join the run %q: it was started by another version of sbx", run.ID)
+	}
+	o.Root, o.AllowUserns, o.Processes = t.Root, t.AllowUserns, t.Processes
+	s.Policy.Root, s.Policy.AllowUserns, s.Policy.Processes, s.Policy.Network = t.Root, t.AllowUserns, t.Processes, t.Net
+	s.Vars = policy.Environment(o.Environ, o.Env, s.joinedVars(run), run.Tree)
+	facts, err := s.probe()
+	if err != nil {
+		return Status{}, err
+	}
+	p, err := s.build(o, facts, nil)
+	if err != nil {
+		return Status{}, err
+	}
+	kinds, fds := child.Namespaces, namespaces
+	if t.Net == policy.Host {
+		// It is the host's, which nobody may enter again, and has been left never.
+		kinds, fds = without(kinds, "net"), append(append([]int(nil), fds[:3]...), fds[4:]...)
+	}
+	join := plan.BuildJoin(p, kinds, p.Exec)
+	process, err := child.Launch(join.Namespaces, nil)
+	if err == nil {
+		err = process.Start(join)
+	}
+	if err == nil {
+		err = process.Give(fds...)
+	}
+	if err != nil {
+		return Status{}, err
+	}
+	end, err := supervise.Wait(process)
+	if err != nil {
+		return Status{}, err
+	}
+	return Status{Wait: end.Status}, nil
+}
+
+// joinedVars are the variables that name the run that is joined.
+func (s *Session) joinedVars(run share.Run) map[string]string {
+	set := s.set(s.Policy.Dir, s.Policy.LogicalDir)
+	set["SBX_RUN"], set["SBX_TREE"], set["SBX_LAYER"] = run.ID, run.Tree, run.Layer
+	return set
+}
+
+func without(list []string, word string) []string {
+	var rest []string
+	for _, w := range list {
+		if w != word {
+			rest = append(rest, w)
+		}
+	}
+	return rest
+}
+
+// grace is how long a run has to end by itself when it is stopped.
+const grace = 10 * time.Second
+
+// Stop ends a run: it and its command get SIGTERM and, when that has not helped
+// for a while, SIGKILL.
+func Stop(s state.Store, run share.Run, force bool) error {
+	sig := unix.SIGTERM
+	if force {
+		sig = unix.SIGKILL
+	}
+	// The descriptor names the process, whatever becomes of its number.
+	fd, err := unix.PidfdOpen(run.PID, 0)
+	if err == unix.ESRCH {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot stop the run %q: %w", run.ID, err)
+	}
+	defer unix.Close(fd)
+	if again, err := share.Ask(s.RunPath(run.ID)); err != nil || again.PID != run.PID {
+		return nil // it has ended
+	}
+	for wait := grace; ; wait = grace {
+		if err := unix.PidfdSendSignal(fd, syscall.Signal(sig), nil, 0); err != nil {
+			if err == unix.ESRCH {
+				return nil
+			}
+			return fmt.Errorf("cannot stop the run %q: %w", run.ID, err)
+		}
+		if exited(fd, wait) {
+			return nil
+		}
+		if sig == unix.SIGKILL {
+			return fmt.Errorf("cannot stop the run %q: the process %d does not end", run.ID, run.PID)
+		}
+		sig = unix.SIGKILL
+	}
+}
+
+// exited waits for a process.
+func exited(pidfd int, wait time.Duration) bool {
+	deadline := time.Now().Add(wait)
+	for {
+		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, int(max(0, time.Until(deadline).Milliseconds())))
+		if err == unix.EINTR {
+			continue
+		}
+		return err == nil && n > 0
+	}
+}

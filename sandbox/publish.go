@@ -1,0 +1,221 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/internal/child"
+	"github.com/sbx-build/sbx/sandbox/plan"
+	"github.com/sbx-build/sbx/sandbox/policy"
+	"github.com/sbx-build/sbx/sandbox/share"
+	"github.com/sbx-build/sbx/sandbox/state"
+)
+
+// publishAfter is when a run makes itself known to others. One that takes less
+// time is over before they could want it: whoever starts on the same layer
+// meanwhile waits for its lock.
+const publishAfter = 15 * time.Millisecond
+
+// published is a run that others can find, or is about to be.
+type published struct {
+	mu     sync.Mutex
+	timer  *time.Timer
+	ended  bool
+	dir    state.RunDir
+	server *share.Server
+	lender *lender
+	done   chan struct{}
+}
+
+// publish makes the run known, after a while and at the side.
+func (s *Session) publish(o Options, process *child.Process, p plan.Plan, lock *state.Lock) *published {
+	pub := &published{done: make(chan struct{})}
+	pub.timer = time.AfterFunc(publishAfter, func() {
+		pub.mu.Lock()
+		defer pub.mu.Unlock()
+		if pub.ended {
+			return
+		}
+		if err := pub.begin(s, o, process, p, lock); err != nil && !o.Throwaway {
+			o.warn("other runs cannot share the layer with this one: %v", err)
+		}
+	})
+	return pub
+}
+
+func (pub *published) begin(s *Session, o Options, process *child.Process, p plan.Plan, lock *state.Lock) error {
+	lent, err := process.Lent()
+	if err != nil {
+		return nil // the sandbox has ended, which is told elsewhere
+	}
+	pub.lender = &lender{namespaces: lent.Namespaces, mounts: lent.Mounts}
+	if pub.dir, err = s.Store.MakeRun(s.Run); err != nil {
+		return err
+	}
+	pub.server, err = share.Serve(pub.dir.Path, s.describe(o, p), pub.lender)
+	if err != nil {
+		return err
+	}
+	if !lock.Live {
+		if err := lock.Share(); err != nil {
+			return err
+		}
+	}
+	go func() {
+		pub.server.Answer()
+		close(pub.done)
+	}()
+	return nil
+}
+
+// end takes the run back, and lets go of its mounts.
+func (pub *published) end() {
+	pub.timer.Stop()
+	pub.mu.Lock()
+	defer pub.mu.Unlock()
+	pub.ended = true
+	if pub.server != nil {
+		pub.server.Close()
+		<-pub.done
+	}
+	if pub.lender != nil {
+		pub.lender.close()
+	}
+	pub.dir.Remove()
+}
+
+// describe is what others learn of the run.
+func (s *Session) describe(o Options, p plan.Plan) share.Run {
+	terms, _ := json.Marshal(terms{Root: o.Root, AllowUserns: o.AllowUserns, Processes: o.Processes, Net: s.Policy.Network})
+	return share.Run{
+		ID: s.Run, PID: os.Getpid(), Tree: s.Tree.Root, Layer: s.Layer.Name, Command: o.Args, Dir: s.Policy.Dir, Started: s.started.Unix(),
+		LayerDir: s.Layer.Dir, Uppers: p.Lent(), Protected: s.protected(), Policy: terms,
+	}
+}
+
+// lender is what this run lends.
+type lender struct {
+	mu         sync.Mutex
+	namespaces []int
+	mounts     []int
+}
+
+// Mounts gives copies, and keeps as many.
+func (l *lender) Mounts() ([]int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fds := make([]int, 0, 1+len(l.mounts))
+	give := func(fd int) error {
+		fd, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err == nil {
+			fds = append(fds, fd)
+		}
+		return err
+	}
+	err := give(l.namespaces[0])
+	for i := range l.mounts {
+		if err != nil {
+			break
+		}
+		if l.mounts[i] < 0 {
+			err = fmt.Errorf("a copy of a mount could not be made before")
+			break
+		}
+		var two []int
+		if two, err = child.Copies(l.namespaces[0], l.mounts[i], 2); err != nil {
+			l.mounts[i] = -1
+			break
+		}
+		l.mounts[i] = two[0]
+		fds = append(fds, two[1])
+	}
+	if err != nil {
+		child.CloseAll(fds)
+		return nil, err
+	}
+	return fds, nil
+}
+
+// Namespaces gives the namespaces.
+func (l *lender) Namespaces() ([]int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var fds []int
+	for _, fd := range l.namespaces {
+		fd, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			child.CloseAll(fds)
+			return nil, err
+		}
+		fds = append(fds, fd)
+	}
+	return fds, nil
+}
+
+func (l *lender) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	child.CloseAll(l.namespaces)
+	child.CloseAll(l.mounts)
+}
+
+// protected are the rules of this run that keep something from the build in a
+// directory that runs share, as others learn of them. Without the same rule another
+// run could unlink what it stands on, and with that unmount it.
+func (s *Session) protected() []string {
+	var list []string
+	for _, r := range s.Policy.Rules {
+		if r.Origin.Flag != "" && (r.Access == policy.Hidden || r.Access == policy.ReadOnly) && within(r.Target, s.Tree.Root, s.Policy.With) {
+			rule := r.Access.String() + " " + r.Target
+			if r.Dir {
+				rule += "/"
+			}
+			list = append(list, rule)
+		}
+	}
+	return list
+}
+
+// ProtectionError is a run that another one makes impossible.
+type ProtectionError struct{ Rule, Run string }
+
+func (e *ProtectionError) Error() string {
+	return fmt.Sprintf("cannot run with the rule %q: the run %s has the layer without it, and could undo it", e.Rule, e.Run)
+}
+
+// Hint is a command that works.
+func (e *ProtectionError) Hint() string { return "sbx --layer OTHER -- COMMAND" }
+
+// agree makes the rules of this run those of the others as well. What others hide
+// or show read-only it must, too; what it wants to, they must.
+func (s *Session) agree(others []share.Run) (changed bool, err error) {
+	own := s.protected()
+	for _, run := range others {
+		for _, rule := range own {
+			if !slices.Contains(run.Protected, rule) {
+				return false, &ProtectionError{rule, run.ID}
+			}
+		}
+		for _, rule := range run.Protected {
+			if slices.Contains(own, rule) {
+				continue
+			}
+			access, target, _ := strings.Cut(rule, " ")
+			r := policy.Rule{Target: strings.TrimSuffix(target, "/"), Dir: strings.HasSuffix(target, "/"), Origin: policy.Origin{Flag: "--" + access + " of the run " + run.ID}}
+			if access == policy.ReadOnly.String() {
+				r.Access, r.Source = policy.ReadOnly, r.Target
+			}
+			s.Policy.Rules = append(s.Policy.Rules, r)
+			own = append(own, rule)
+			changed = true
+		}
+	}
+	return changed, nil
+}

@@ -1,0 +1,199 @@
+package share
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Run is what a run says of itself.
+type Run struct {
+	ID      string   `json:"run"`
+	PID     int      `json:"pid"`
+	Tree    string   `json:"tree"`
+	Layer   string   `json:"layer"`
+	Command []string `json:"command"`
+	Dir     string   `json:"directory"`
+	// Started is in seconds since 1970.
+	Started int64 `json:"started"`
+	// LayerDir is the layer's directory, Uppers are the upper directories below it
+	// of which the run lends mounts.
+	LayerDir string   `json:"layer_dir"`
+	Uppers   []string `json:"uppers"`
+	// Protected are paths below copy-on-write directories that the run hides or
+	// shows read-only, each with its access before it.
+	Protected []string `json:"protected"`
+	// Policy is what someone who joins the run must hold to.
+	Policy json.RawMessage `json:"policy,omitempty"`
+}
+
+// Requests of a client.
+const (
+	askRun        = "run"
+	askMounts     = "mounts"
+	askNamespaces = "namespaces"
+)
+
+type request struct {
+	Ask string `json:"ask"`
+}
+
+type reply struct {
+	Run   Run    `json:"run"`
+	Error string `json:"error,omitempty"`
+}
+
+// Lender gives what a run lends. Its results are sent and then closed.
+type Lender interface {
+	// Mounts gives a descriptor of the user namespace that owns the mounts, then
+	// a detached mount for each of Run.Uppers.
+	Mounts() ([]int, error)
+	// Namespaces gives descriptors of the run's namespaces.
+	Namespaces() ([]int, error)
+}
+
+// Server answers for a run.
+type Server struct {
+	fd     int
+	dir    string
+	run    Run
+	lender Lender
+}
+
+// Serve makes the socket in a directory that exists. Answer does the work.
+func Serve(dir string, run Run, lender Lender) (*Server, error) {
+	fd, err := listen(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the socket of the run: %w", err)
+	}
+	return &Server{fd: fd, dir: dir, run: run, lender: lender}, nil
+}
+
+// Close ends Answer.
+func (s *Server) Close() {
+	unix.Unlink(filepath.Join(s.dir, socketName))
+	unix.Shutdown(s.fd, unix.SHUT_RDWR) // wakes accept(2)
+}
+
+// Answer answers until Close, one client at a time.
+func (s *Server) Answer() {
+	defer unix.Close(s.fd)
+	for {
+		c, _, err := unix.Accept4(s.fd, unix.SOCK_CLOEXEC)
+		switch err {
+		case nil:
+			s.answer(c)
+			unix.Close(c)
+		case unix.EINTR, unix.ECONNABORTED, unix.EMFILE, unix.ENFILE:
+		default:
+			return
+		}
+	}
+}
+
+func (s *Server) answer(c int) {
+	setTimeout(c)
+	if _, err := checkPeer(c); err != nil {
+		return
+	}
+	var q request
+	fds, err := receive(c, &q)
+	closeAll(fds)
+	if err != nil {
+		return
+	}
+	r := reply{Run: s.run}
+	fds = nil
+	switch q.Ask {
+	case askRun:
+	case askMounts:
+		fds, err = s.lender.Mounts()
+	case askNamespaces:
+		fds, err = s.lender.Namespaces()
+	default:
+		err = fmt.Errorf("it does not know the request %q", q.Ask)
+	}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	send(c, r, fds)
+	closeAll(fds)
+}
+
+// ask asks the run in a directory.
+func ask(dir, what string) (Run, []int, error) {
+	d, err := openDir(dir)
+	if err != nil {
+		return Run{}, nil, err
+	}
+	defer unix.Close(d)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return Run{}, nil, err
+	}
+	defer unix.Close(fd)
+	setTimeout(fd)
+	if err := unix.Connect(fd, address(d)); err != nil {
+		return Run{}, nil, err
+	}
+	pid, err := checkPeer(fd)
+	if err != nil {
+		return Run{}, nil, err
+	}
+	if err := send(fd, request{Ask: what}, nil); err != nil {
+		return Run{}, nil, err
+	}
+	var r reply
+	fds, err := receive(fd, &r)
+	if err != nil {
+		return Run{}, nil, err
+	}
+	if r.Error != "" {
+		closeAll(fds)
+		return Run{}, nil, errors.New(r.Error)
+	}
+	// The peer is who made the socket (unix(7)), whatever it says.
+	r.Run.PID, r.Run.ID = pid, filepath.Base(dir)
+	return r.Run, fds, nil
+}
+
+// Ask asks the run in a directory what it is. An error means that it does not live.
+func Ask(dir string) (Run, error) {
+	run, fds, err := ask(dir, askRun)
+	closeAll(fds)
+	return run, err
+}
+
+// Mounts are what a run lends.
+type Mounts struct {
+	Run Run
+	// UserNS is the user namespace that owns the mounts.
+	UserNS int
+	// FDs are detached mounts, for each of Run.Uppers.
+	FDs []int
+}
+
+// Borrow takes mounts of the run in a directory.
+func Borrow(dir string) (*Mounts, error) {
+	run, fds, err := ask(dir, askMounts)
+	if err == nil && len(fds) != 1+len(run.Uppers) {
+		closeAll(fds)
+		err = errors.New("internal error: it lends something else than it says")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Mounts{Run: run, UserNS: fds[0], FDs: fds[1:]}, nil
+}
+
+// Close closes what was borrowed; a mount that is attached stays.
+func (m *Mounts) Close() {
+	unix.Close(m.UserNS)
+	closeAll(m.FDs)
+}
+
+// Namespaces takes descriptors of the namespaces of the run in a directory.
+func Namespaces(dir string) (Run, []int, error) { return ask(dir, askNamespaces) }

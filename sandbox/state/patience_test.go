@@ -1,0 +1,6 @@
+package state
+
+import "time"
+
+// Tests hold locks for ever.
+func init() { patience = 100 * time.Millisecond }
