@@ -77,7 +77,7 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 		p.release()
 		return nil, err
 	}
-	defer unix.Close(status[1])
+	defer func() { unix.Close(status[1]) }()
 	p.status = status[0]
 	proceed, err := pipe()
 	if err != nil {
@@ -123,8 +123,12 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	}
 	p.PID = int(pid)
 	if !p.locked && t.cloner != uintptr(unix.Getpid()) {
-		// The scheduler moved the goroutine off the main thread in between.
-		// Seen never; the child must not hang on a thread that may end.
+		// The scheduler moved the goroutine off the main thread in between, as
+		// it does on a machine with much to do; the child must not hang on a
+		// thread that may end. To wait for it is to wait until the pipe has no
+		// writer, of which this process must not be one.
+		unix.Close(status[1])
+		status[1] = -1
 		p.Abandon()
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
