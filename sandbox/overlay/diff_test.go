@@ -14,7 +14,7 @@ import (
 )
 
 // patchText is the diff of a pair, as it goes into git apply.
-func patchText(t testing.TB, p Pair) string {
+func patchText(t testing.TB, p Pair, binary bool) string {
 	t.Helper()
 	o, err := p.Open()
 	must(t, err)
@@ -22,7 +22,7 @@ func patchText(t testing.TB, p Pair) string {
 	var b strings.Builder
 	for c, err := range o.Changes(Options{All: true, Gone: true, Lines: true}) {
 		must(t, err)
-		patches, err := o.Patches(c, c.Path)
+		patches, err := o.Patches(c, c.Path, binary)
 		must(t, err)
 		sum := Lines{}
 		for _, p := range patches {
@@ -137,7 +137,7 @@ func TestPatch(t *testing.T) {
 		+y
 		\ No newline at end of file
 	`)
-	if got, want := patchText(t, p), strings.ReplaceAll(want, "~", "\t"); got != want {
+	if got, want := patchText(t, p, false), strings.ReplaceAll(want, "~", "\t"); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
@@ -148,7 +148,7 @@ func TestPatchApplies(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	words := []string{"alpha", "beta", "gamma", "", "  ", "tab\t", "cr\r", "@@ -1 +1 @@", "--- a/x", "diff --git a/x b/x", "\\ No newline", "é", "\x1b[31m"}
+	words := []string{"alpha", "beta", "gamma", "", "  ", "tab\t", "cr\r", "@@ -1 +1 @@", "--- a/x", "diff --git a/x b/x", "\\ No newline", "é", "\x1b[31m", "nul\x00"}
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		content := func() []byte {
@@ -187,7 +187,7 @@ func TestPatchApplies(t *testing.T) {
 			}
 		}
 		want := merged(t, p.Lower, p.Upper)
-		patch := patchText(t, p)
+		patch := patchText(t, p, true)
 		if patch == "" {
 			continue
 		}
@@ -281,7 +281,7 @@ func TestPatchMoved(t *testing.T) {
 		must(t, err)
 		must(t, os.Remove(filepath.Join(p.Upper, "f")))
 		must(t, unix.Mkfifo(filepath.Join(p.Upper, "f"), 0o644))
-		if _, err := o.Patches(c, c.Path); err == nil || !strings.Contains(err.Error(), errMoved.Error()) {
+		if _, err := o.Patches(c, c.Path, false); err == nil || !strings.Contains(err.Error(), errMoved.Error()) {
 			t.Errorf("error %v, want %v", err, errMoved)
 		}
 	}
