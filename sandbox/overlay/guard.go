@@ -75,7 +75,7 @@ func (g *Guard) Check(c Change) []Reason {
 	return list
 }
 
-// Level is the gravest level of some reasons, 0 if there are none.
+// Gravest is the gravest level of some reasons, 0 if there are none.
 func Gravest(list []Reason) Level {
 	var l Level
 	for _, r := range list {
