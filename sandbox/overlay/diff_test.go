@@ -286,3 +286,27 @@ func TestPatchMoved(t *testing.T) {
 		}
 	}
 }
+
+// Lines that are taken away at the ends do not change what is counted.
+func FuzzTrimLines(f *testing.F) {
+	f.Add("a\nb\nc\n", "a\nc\n")
+	f.Add("x\nx\n", "x\nx\nx")
+	f.Fuzz(func(t *testing.T, s, u string) {
+		a, b := trimLines([]byte(s), []byte(u))
+		if !strings.Contains(s, string(a)) || !strings.Contains(u, string(b)) {
+			t.Fatalf("%q, %q: %q, %q", s, u, a, b)
+		}
+		if len(s)-len(a) != len(u)-len(b) {
+			t.Errorf("%q, %q: %d and %d bytes are taken", s, u, len(s)-len(a), len(u)-len(b))
+		}
+		count := func(s, u string) (n int) {
+			for _, e := range diffLines(splitLines(s), splitLines(u)) {
+				n += e.a1 - e.a0 + e.b1 - e.b0
+			}
+			return n
+		}
+		if x, y := count(s, u), count(string(a), string(b)); x != y {
+			t.Errorf("%q, %q: %d lines differ, trimmed %d", s, u, x, y)
+		}
+	})
+}
