@@ -20,6 +20,7 @@
 //	internal/child  the raw child; the only package with unsafe
 //	supervise       signals, terminal, waiting
 //	state           what lies on disk, and the only writer there
+//	overlay         what a layer changes, and the way of that to the host
 //
 // # Processes
 //
@@ -63,6 +64,17 @@
 // One pivot_root, not two: the tmpfs is mounted over /proc, becomes the root,
 // and the host's root, put below it, is detached at the end. The host's paths
 // keep their names with a prefix, and ours have their final ones from the start.
+//
+// status walks the uppers and compares bytes. Chosen against the times and inode
+// numbers that make git fast: a build can set the times, and copying a file up
+// gives it another inode. It reads no file whose size differs, and stops at the
+// first difference. Directories are gone into by descriptors, of which a bounded
+// number is open, and again from the top where more would be needed; ".." leads
+// wherever a build has moved the directory.
+//
+// A verb that meets a file which a build has closed to its owner starts again in
+// a user namespace, where sbx has CAP_DAC_OVERRIDE over the caller's own files.
+// Chosen against chmod: status changes nothing, and the layer may be mounted.
 //
 // A caller that is root gets ids that nobody has, and its files by idmapped
 // mounts. Chosen against running as kuid 0 without capabilities, which passes

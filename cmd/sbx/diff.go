@@ -16,6 +16,7 @@ func diffFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "stat", Usage: "count the lines instead"},
 		&cli.BoolFlag{Name: "name-only", Usage: "print the names instead"},
+		&cli.BoolFlag{Name: "binary", Usage: "print binary files, for git apply"},
 		&cli.BoolFlag{Name: "exit-code", Usage: "end with 1 if there are changes"},
 	}
 }
@@ -31,7 +32,7 @@ func printDiff(c *cli.Context, o *sandbox.Options, r *report, status *int) (*out
 		return nil, err
 	}
 	out := newOutput(o.Getenv, true)
-	d := &diff{out: out}
+	d := &diff{out: out, binary: c.Bool("binary")}
 	one := d.patch
 	switch {
 	case c.Bool("name-only"):
@@ -69,10 +70,12 @@ func printDiff(c *cli.Context, o *sandbox.Options, r *report, status *int) (*out
 
 // diff prints changes as git-diff(1) does.
 type diff struct {
-	out   *output
-	n     int64
-	files int64
-	sum   overlay.Lines
+	out *output
+	// binary has the content of binary files printed.
+	binary bool
+	n      int64
+	files  int64
+	sum    overlay.Lines
 }
 
 // broken says that nobody reads any more.
@@ -81,7 +84,7 @@ func (d *diff) broken() bool { return d.out.buf.Flush() != nil }
 // patch prints the patch of a change. What a program reads is as it is in the
 // file; what a terminal shows has the file's control characters escaped.
 func (d *diff) patch(p *picked, c overlay.Change) error {
-	patches, err := p.o.Patches(c, p.patched(c.Path))
+	patches, err := p.o.Patches(c, p.patched(c.Path), d.binary)
 	if err != nil {
 		return err
 	}

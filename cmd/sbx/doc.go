@@ -7,7 +7,7 @@
 //	sbx why [FLAG...] PATH | NAME
 //	sbx path [PLACE...] [FILE]
 //	sbx status [PLACE...] [--all] [--json | --porcelain | -z] [PATH...]
-//	sbx diff [PLACE...] [--stat | --name-only] [--exit-code] [PATH...]
+//	sbx diff [PLACE...] [--stat | --name-only | --binary] [--exit-code] [PATH...]
 //	sbx reset [PLACE...] [--home | --all]
 //	sbx doctor [-C DIR] [--state DIR] [--json]
 //	sbx completion bash | zsh | fish

@@ -67,6 +67,9 @@ func (o *output) startPager() {
 	program, ok := os.LookupEnv("PAGER")
 	if !ok {
 		program = "less"
+		if _, err := exec.LookPath(program); err != nil {
+			return
+		}
 	}
 	if program == "" || program == "cat" {
 		return

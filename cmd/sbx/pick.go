@@ -97,7 +97,7 @@ type result struct {
 // shown is how a path is named for people: from the working directory, as git
 // does, or absolute in a joined directory.
 func (p *picked) shown(dir, path string) string {
-	if p.Name != "" {
+	if p.Name != "" || dir == p.Lower {
 		return p.Shown(path)
 	}
 	rel, err := filepath.Rel(dir, filepath.Join(p.Lower, path))

@@ -128,10 +128,13 @@ func (p *pulling) end(unmet sandbox.Unmet, status *int) {
 	if len(p.refused) > 0 {
 		p.report.hint("sbx diff " + few(p.refused) + "\nsbx pull --unsafe " + few(p.refused) + "   (if that is wanted)")
 	}
-	if p.dry {
+	switch {
+	case p.dry && p.done > 0:
 		p.report.line("would pull %s", count(p.done, "change", "changes"))
-	} else if p.done > 0 || p.bad == 0 && len(unmet.Same)+len(p.unnamed) == 0 {
+	case p.done > 0:
 		p.report.line("pulled %s", count(p.done, "change", "changes"))
+	case p.bad == 0 && len(unmet.Same)+len(p.unnamed) == 0:
+		p.report.line("nothing to pull from the layer %q", p.session.Layer.Name)
 	}
 	if p.bad > 0 {
 		*status = exitPartly

@@ -43,6 +43,13 @@ func (r *report) hint(text string) {
 // printable escapes what could drive a terminal, and bytes that are no UTF-8.
 func printable(s string) string {
 	clean := true
+	for i := 0; i < len(s) && clean; i++ {
+		clean = ' ' <= s[i] && s[i] < 0x7f
+	}
+	if clean {
+		return s
+	}
+	clean = true
 	for _, c := range s {
 		if c == unicode.ReplacementChar || !unicode.IsPrint(c) {
 			clean = false

@@ -94,6 +94,9 @@ type humanStatus struct {
 	alloc            int64
 	largest          map[string]int64
 	fresh            map[string]bool // new directories, with --all
+	// Of the directory that came last: what is added to.
+	lastPair *picked
+	last, at string
 }
 
 var statusColours = [...]colour{overlay.Added: green, overlay.Modified: yellow, overlay.Deleted: red, overlay.TypeChanged: yellow, overlay.ModeChanged: yellow}
@@ -134,11 +137,11 @@ func (h *humanStatus) change(p *picked, c overlay.Change, reasons []overlay.Reas
 	if c.IsDir() {
 		name += "/"
 	}
-	line := fmt.Sprintf("%c%c %s", c.Kind.Letter(), mark, name)
+	line := string([]byte{c.Kind.Letter(), mark, ' '}) + name
 	if len(notes) > 0 {
 		line += "  (" + strings.Join(notes, "; ") + ")"
 	}
-	h.out.line(statusColours[c.Kind], "%s", line)
+	h.out.raw(statusColours[c.Kind], printable(line))
 }
 
 // occupied adds up what the layer takes, by new directories, and by others of up
@@ -158,15 +161,23 @@ func (h *humanStatus) occupied(p *picked, c overlay.Change) {
 			return
 		}
 	}
+	if p != h.lastPair || dir != h.last {
+		h.lastPair, h.last, h.at = p, dir, h.summed(p, dir)
+	}
+	h.largest[h.at] += n
+}
+
+// summed is the directory under which the footer has another.
+func (h *humanStatus) summed(p *picked, dir string) string {
 	names := strings.SplitN(dir, "/", 4)
-	dir = strings.Join(names[:min(3, len(names))], "/")
+	top := strings.Join(names[:min(3, len(names))], "/")
 	for i := range names {
-		if top := strings.Join(names[:i+1], "/"); h.fresh[p.Name+top] {
-			dir = top
+		if d := strings.Join(names[:i+1], "/"); h.fresh[p.Name+d] {
+			top = d
 			break
 		}
 	}
-	h.largest[p.shown(h.session.Policy.Dir, dir)] += n
+	return p.shown(h.session.Policy.Dir, top)
 }
 
 func (h *humanStatus) end(complete bool) {

@@ -7,12 +7,13 @@ import (
 
 // The usage is written by hand and compared with the flags in a test. Its parts
 // are what `sbx help VERB` chooses from.
-const usage = synopsis + "\n" + placeUsage + "\n" + runUsage + "\n" + planUsage + "\n" + statusUsage + "\n" + diffUsage + "\n" + resetUsage + "\n" + doctorUsage + `
+const usage = synopsis + "\n" + placeUsage + "\n" + runUsage + "\n" + planUsage + "\n" + statusUsage + "\n" + diffUsage + "\n" + pullUsage + "\n" + dropUsage + "\n" +
+	resetUsage + "\n" + layerUsage + "\n" + archiveUsage + "\n" + doctorUsage + `
 A flag takes its value as --flag VALUE or --flag=VALUE. Flags end at the first
 word that is none, or at "--"; what follows is COMMAND's. Without a verb the
 command line begins with a flag or with "--", and means run.
 
-` + runProse + "\n" + planProse + "\n" + whyProse + "\n" + pathProse + "\n" + statusVerbProse + "\n" + diffProse + "\n" + resetProse + "\n" + doctorProse + "\n" + completionProse + "\n" +
+` + runProse + "\n" + planProse + "\n" + whyProse + "\n" + pathProse + "\n" + statusVerbProse + "\n" + diffProse + "\n" + pullProse + "\n" + dropProse + "\n" + resetProse + "\n" + layerProse + "\n" + archiveProse + "\n" + gcProse + "\n" + doctorProse + "\n" + completionProse + "\n" +
 	rulesProse + "\n" + layersProse + "\n" + guardProse + "\n" + networkProse + "\n" + environmentProse + "\n" + statusProse + "\n" + filesProse + "\n" + examples
 
 const synopsis = `Usage:
@@ -21,8 +22,17 @@ const synopsis = `Usage:
     sbx why [FLAG...] PATH | NAME
     sbx path [PLACE...] [FILE]
     sbx status [PLACE...] [--all] [--json | --porcelain | -z] [PATH...]
-    sbx diff [PLACE...] [--stat | --name-only] [--exit-code] [PATH...]
+    sbx diff [PLACE...] [--stat|--name-only|--binary] [--exit-code] [PATH...]
+    sbx pull [PLACE...] [--keep] [--dry-run] [--include GLOB] [--unsafe] PATH...
+    sbx pull [PLACE...] [--keep] [--dry-run] [--include GLOB] --all [PATH...]
+    sbx drop [PLACE...] PATH... | --shadowed [PATH...] | --all [PATH...]
     sbx reset [PLACE...] [--home | --all]
+    sbx layer list [-C DIR] [--state DIR] [--json]
+    sbx layer copy [-C DIR] [--source DIR] [--state DIR] FROM TO
+    sbx layer rm [-C DIR] [--source DIR] [--state DIR] NAME...
+    sbx export [PLACE...] [--home] >FILE
+    sbx import [PLACE...] [--force] <FILE
+    sbx gc [-C DIR] [--state DIR] [--yes]
     sbx doctor [-C DIR] [--state DIR] [--json]
     sbx completion bash | zsh | fish
     sbx help [VERB]
@@ -72,7 +82,33 @@ const statusUsage = `Flags of status:
 const diffUsage = `Flags of diff:
     --stat               Print how many lines of each file differ.
     --name-only          Print the names alone.
+    --binary             Print what is in binary files, too, for git apply.
     --exit-code          End with 1 if there is a difference.
+`
+
+const pullUsage = `Flags of pull:
+    --all                Pull everything, deletions too; with PATH, all of that.
+    --include GLOB       Pull of it only what matches. May be repeated. A GLOB
+                         without a slash is of the last name.
+    --keep               Let the layer keep its copies as its own.
+    --dry-run            Print what would be pulled.
+    --unsafe             Pull what is named, although the guard refuses it or
+                         the host's version has changed too.
+`
+
+const dropUsage = `Flags of drop:
+    --all                Drop everything; with PATH, all of that.
+    --shadowed           Drop what has been edited on the host since.
+`
+
+const layerUsage = `Flags of layer and gc:
+    --json               List the layers as JSON.
+    --yes                Delete the layers of source trees that are gone.
+`
+
+const archiveUsage = `Flags of export and import:
+    --home               Export the layer's private home, too.
+    --force              Import in the place of a layer that has files.
 `
 
 const resetUsage = `Flags of reset:
@@ -105,8 +141,9 @@ shows, hides or drops it, and the flag that would change it.
 `
 
 const pathProse = `sbx path prints where the layer has its version of FILE, for example to move a
-generated file out: mv "$(sbx path FILE)" . while no run lives. Without FILE it
-prints the directory that holds them all.
+generated file out: mv "$(sbx path FILE)" . while no run lives; sbx pull does it
+at any time, and looks at what comes. Without FILE it prints the directory that
+holds them all.
 `
 
 const statusVerbProse = `sbx status prints what the layer changes, a path in each line: A added, M
@@ -124,10 +161,40 @@ the directory; and the path, relative to the source tree or absolute in a joined
 directory, with a slash behind a directory, quoted as git does unless -z.
 `
 
-const diffProse = `sbx diff prints the difference from the host to the layer as git-diff(1) does;
-git apply takes it, but for binary files, which are only named. On a terminal it
-has colours (NO_COLOR), goes through $PAGER, else less, and shows control
-characters escaped.
+const diffProse = `sbx diff prints the difference from the host to the layer as git-diff(1) does,
+and git apply takes it; binary files are only named unless --binary is given. On
+a terminal it has colours (NO_COLOR), goes through $PAGER, else less, and shows
+control characters escaped.
+`
+
+const pullProse = `sbx pull brings what the layer has changed to the host; then both agree, and the
+layer needs its copies no more. PATH is a file, a directory or, quoted, a glob:
+"**" is any number of directories. Each file is replaced in one step, with its
+time and its executable bit; set-user-ID bits, devices, fifos and sockets never
+come. What the layer deletes is deleted on the host only if it was named by its
+own path, or with --all. Of a file that the host has changed since the layer
+took its own, the host's stays. While a run lives the layer keeps its copies
+until it ends. The exit status is 1 if something was refused.
+`
+
+const dropProse = `sbx drop makes the layer forget its version of files and directories: the
+host's show again.
+`
+
+const layerProse = `sbx layer list lists all layers with their sizes and the time of their last use.
+sbx layer copy makes a copy, as before a step that may go wrong; sbx layer rm
+deletes layers, their homes included.
+`
+
+const archiveProse = `sbx export writes the layer as an archive, sbx import makes a layer from one. It
+is an OCI image layer, tar with zstd: what the layer has in the source tree, a
+file .wh.NAME for a NAME that is deleted, and .wh..wh..opq in a directory that
+hides the host's. Joined directories and the home are below .sbx-layer. Nothing
+in an archive is trusted, and a layer is imported whole or not at all.
+`
+
+const gcProse = `sbx gc deletes what is of no use any more: what killed runs and imports have
+left, the trash, and, with --yes, the layers of source trees that are gone.
 `
 
 const resetProse = `sbx reset wipes what runs have written to the source tree and other
@@ -185,7 +252,8 @@ const statusProse = `Exit status. run ends as the command did:
     125                  sbx has understood, and it is not possible
     2                    sbx has not understood the command line
 The other verbs end with 0, with 1 (doctor: something is missing; diff
---exit-code: there is a difference), 125 or 2.
+--exit-code: there is a difference; pull, drop: something was left out), 125 or
+2.
 `
 
 const filesProse = `Files:
@@ -201,6 +269,9 @@ const examples = `Examples:
     sbx --with ../lib -- go build ./...
     sbx --hide .env --ro ~/.config/tool -- make test
     sbx why ~/.ssh
+    sbx pull package.json package-lock.json
+    sbx pull 'vendor/**/*.php'
+    sbx export | ssh HOST sbx import -C DIR
     alias composer='sbx --net host -- composer'
 `
 
@@ -212,6 +283,12 @@ var parts = map[string][]string{
 	"path":       {pathProse, placeUsage},
 	"status":     {statusVerbProse, statusUsage, placeUsage, guardProse},
 	"diff":       {diffProse, diffUsage, placeUsage},
+	"pull":       {pullProse, pullUsage, placeUsage, guardProse},
+	"drop":       {dropProse, dropUsage, placeUsage},
+	"layer":      {layerProse, layerUsage},
+	"export":     {archiveProse, archiveUsage, placeUsage},
+	"import":     {archiveProse, archiveUsage, placeUsage},
+	"gc":         {gcProse, layerUsage},
 	"reset":      {resetProse, resetUsage, placeUsage, layersProse},
 	"doctor":     {doctorProse, doctorUsage},
 	"completion": {completionProse},

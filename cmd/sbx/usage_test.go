@@ -52,23 +52,28 @@ func TestUsageFlags(t *testing.T) {
 		{"plan", planUsage, planFlags()},
 		{"status", statusUsage, statusFlags()},
 		{"diff", diffUsage, diffFlags()},
+		{"pull", pullUsage, pullFlags()},
+		{"drop", dropUsage, dropFlags()},
+		{"export and import", archiveUsage, append(exportFlags(), importFlags()...)},
 		{"reset", resetUsage, resetFlags()},
 	} {
 		if got, want := described(tt.text), typed(tt.flags); !slices.Equal(got, want) {
 			t.Errorf("%s: the usage describes %q, the flags are %q", tt.name, got, want)
 		}
 	}
-	// doctor takes some of place, which its synopsis names.
-	text, err := help("doctor")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range typed(doctorFlags(o)) {
-		if !strings.Contains(text, dashes(name)+" ") && !strings.Contains(text, dashes(name)+"]") {
-			t.Errorf("sbx help doctor says nothing of %s", dashes(name))
+	// These take some of place, which their synopsis names.
+	for verb, flags := range map[string][]cli.Flag{"doctor": doctorFlags(o), "layer": layerListFlags(o), "gc": gcFlags(o)} {
+		text, err := help(verb)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range typed(flags) {
+			if !strings.Contains(text, dashes(name)+" ") && !strings.Contains(text, dashes(name)+"]") {
+				t.Errorf("sbx help %s says nothing of %s", verb, dashes(name))
+			}
 		}
 	}
-	if all := described(usage); len(all) != len(described(placeUsage+runUsage+planUsage+statusUsage+diffUsage+resetUsage+doctorUsage)) {
+	if all := described(usage); len(all) != len(described(placeUsage+runUsage+planUsage+statusUsage+diffUsage+pullUsage+dropUsage+resetUsage+layerUsage+archiveUsage+doctorUsage)) {
 		t.Errorf("a flag is described outside its place: %q", all)
 	}
 }
@@ -79,8 +84,8 @@ var anyFlag = regexp.MustCompile(`(^|[ ([|])(--[a-z][a-z-]+)`)
 // Nowhere does the text promise a flag that no verb has.
 func TestUsageNamesNothingElse(t *testing.T) {
 	o := &sandbox.Options{}
-	known := typed(slices.Concat(runFlags(o), planFlags(), statusFlags(), diffFlags(), resetFlags(), doctorFlags(o)))
-	known = append(known, "version", "help", "flag", "unsafe") // --flag stands for any
+	known := typed(slices.Concat(runFlags(o), planFlags(), statusFlags(), diffFlags(), pullFlags(), dropFlags(), resetFlags(), layerListFlags(o), exportFlags(), importFlags(), gcFlags(o), doctorFlags(o)))
+	known = append(known, "version", "help", "flag") // --flag stands for any
 	for _, m := range anyFlag.FindAllStringSubmatch(usage, -1) {
 		if !slices.Contains(known, strings.TrimPrefix(m[2], "--")) {
 			t.Errorf("the usage names %s, which there is not", m[2])

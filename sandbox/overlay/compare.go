@@ -180,11 +180,33 @@ func (c *comparer) lines(j *job, name string, low, up Stat) (l Lines, err error)
 	if low.Type() != up.Type() { // one goes, the other comes
 		return Lines{Added: len(splitLines(string(b))), Removed: len(splitLines(string(a)))}, nil
 	}
+	a, b = trimLines(a, b)
 	for _, e := range diffLines(splitLines(string(a)), splitLines(string(b))) {
 		l.Removed += e.a1 - e.a0
 		l.Added += e.b1 - e.b0
 	}
 	return l, nil
+}
+
+// trimLines takes the lines away that two files have in common at their ends.
+func trimLines(a, b []byte) (x, y []byte) {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	n = bytes.LastIndexByte(a[:n], '\n') + 1
+	a, b = a[n:], b[n:]
+	n = 0
+	for n < len(a) && n < len(b) && a[len(a)-1-n] == b[len(b)-1-n] {
+		n++
+	}
+	// The equal end begins in the middle of a line, or where one begins.
+	if i := bytes.IndexByte(a[len(a)-n:], '\n'); i >= 0 {
+		n -= i + 1
+	} else {
+		n = 0
+	}
+	return a[:len(a)-n], b[:len(b)-n]
 }
 
 func (c *comparer) text(buf *[]byte, dir int, name string, st Stat) (data []byte, binary bool, err error) {

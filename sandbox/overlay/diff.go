@@ -27,13 +27,15 @@ type Patch struct {
 	Head []string
 	Note string
 	Lines
-	a, b  []string
-	edits []edit
+	a, b    []string
+	edits   []edit
+	literal []string
 }
 
 // Patches gives the one or two patches of a change: a change of type is a
-// deletion and an addition. Path is how the file is to be named.
-func (o *Opened) Patches(c Change, path string) ([]Patch, error) {
+// deletion and an addition. Path is how the file is to be named. A binary file's
+// content is left out unless asked for.
+func (o *Opened) Patches(c Change, path string, binary bool) ([]Patch, error) {
 	low, up := c.Lower, c.Upper
 	note := func(format string, a ...any) ([]Patch, error) {
 		return []Patch{{Note: fmt.Sprintf(format, a...)}}, nil
@@ -45,11 +47,11 @@ func (o *Opened) Patches(c Change, path string) ([]Patch, error) {
 		gone, add := c, c
 		gone.Kind, gone.Upper = Deleted, Stat{}
 		add.Kind, add.Lower = Added, Stat{}
-		list, err := o.Patches(gone, path)
+		list, err := o.Patches(gone, path, binary)
 		if err != nil {
 			return nil, err
 		}
-		more, err := o.Patches(add, path)
+		more, err := o.Patches(add, path, binary)
 		return append(list, more...), err
 	case low.IsDir() || up.IsDir():
 		if c.Kind == ModeChanged {
@@ -66,7 +68,11 @@ func (o *Opened) Patches(c Change, path string) ([]Patch, error) {
 		return note(" mode change %06o => %06o %s", low.Mode, up.Mode, QuoteName(path))
 	}
 	p := Patch{}
-	if err := o.fill(&p, c); err != nil {
+	err := o.fill(&p, c)
+	if err == nil && p.Binary && binary {
+		err = o.binary(&p, c)
+	}
+	if err != nil {
 		return nil, &Error{Do: "read", Path: path, Err: err}
 	}
 	p.head(c, path)
@@ -154,6 +160,8 @@ func (p *Patch) head(c Change, path string) {
 		add("new mode %06o", gitMode(c.Upper))
 	}
 	switch {
+	case p.literal != nil:
+		p.Head = append(p.Head, p.literal...)
 	case p.Binary:
 		add("Binary files %s and %s differ", a, b)
 	case len(p.edits) > 0:

@@ -14,7 +14,7 @@ import (
 )
 
 // patchText is the diff of a pair, as it goes into git apply.
-func patchText(t testing.TB, p Pair) string {
+func patchText(t testing.TB, p Pair, binary bool) string {
 	t.Helper()
 	o, err := p.Open()
 	must(t, err)
@@ -22,7 +22,7 @@ func patchText(t testing.TB, p Pair) string {
 	var b strings.Builder
 	for c, err := range o.Changes(Options{All: true, Gone: true, Lines: true}) {
 		must(t, err)
-		patches, err := o.Patches(c, c.Path)
+		patches, err := o.Patches(c, c.Path, binary)
 		must(t, err)
 		sum := Lines{}
 		for _, p := range patches {
@@ -137,7 +137,7 @@ func TestPatch(t *testing.T) {
 		+y
 		\ No newline at end of file
 	`)
-	if got, want := patchText(t, p), strings.ReplaceAll(want, "~", "\t"); got != want {
+	if got, want := patchText(t, p, false), strings.ReplaceAll(want, "~", "\t"); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
@@ -148,7 +148,7 @@ func TestPatchApplies(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	words := []string{"alpha", "beta", "gamma", "", "  ", "tab\t", "cr\r", "@@ -1 +1 @@", "--- a/x", "diff --git a/x b/x", "\\ No newline", "é", "\x1b[31m"}
+	words := []string{"alpha", "beta", "gamma", "", "  ", "tab\t", "cr\r", "@@ -1 +1 @@", "--- a/x", "diff --git a/x b/x", "\\ No newline", "é", "\x1b[31m", "nul\x00"}
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		content := func() []byte {
@@ -187,7 +187,7 @@ func TestPatchApplies(t *testing.T) {
 			}
 		}
 		want := merged(t, p.Lower, p.Upper)
-		patch := patchText(t, p)
+		patch := patchText(t, p, true)
 		if patch == "" {
 			continue
 		}
@@ -281,8 +281,32 @@ func TestPatchMoved(t *testing.T) {
 		must(t, err)
 		must(t, os.Remove(filepath.Join(p.Upper, "f")))
 		must(t, unix.Mkfifo(filepath.Join(p.Upper, "f"), 0o644))
-		if _, err := o.Patches(c, c.Path); err == nil || !strings.Contains(err.Error(), errMoved.Error()) {
+		if _, err := o.Patches(c, c.Path, false); err == nil || !strings.Contains(err.Error(), errMoved.Error()) {
 			t.Errorf("error %v, want %v", err, errMoved)
 		}
 	}
+}
+
+// Lines that are taken away at the ends do not change what is counted.
+func FuzzTrimLines(f *testing.F) {
+	f.Add("a\nb\nc\n", "a\nc\n")
+	f.Add("x\nx\n", "x\nx\nx")
+	f.Fuzz(func(t *testing.T, s, u string) {
+		a, b := trimLines([]byte(s), []byte(u))
+		if !strings.Contains(s, string(a)) || !strings.Contains(u, string(b)) {
+			t.Fatalf("%q, %q: %q, %q", s, u, a, b)
+		}
+		if len(s)-len(a) != len(u)-len(b) {
+			t.Errorf("%q, %q: %d and %d bytes are taken", s, u, len(s)-len(a), len(u)-len(b))
+		}
+		count := func(s, u string) (n int) {
+			for _, e := range diffLines(splitLines(s), splitLines(u)) {
+				n += e.a1 - e.a0 + e.b1 - e.b0
+			}
+			return n
+		}
+		if x, y := count(s, u), count(string(a), string(b)); x != y {
+			t.Errorf("%q, %q: %d lines differ, trimmed %d", s, u, x, y)
+		}
+	})
 }

@@ -42,7 +42,8 @@ func (o *Opened) Drop(n Notes, opts DropOptions) error {
 	for _, path := range roots {
 		opts.Report(path, o.shownError("drop", path, o.drop(path)))
 	}
-	return o.Settle(n)
+	o.Settle(n) // as far as it can read
+	return nil
 }
 
 func (o *Opened) shownError(do, path string, err error) error {

@@ -32,7 +32,8 @@ func (o *Opened) DropLive(merged int, n Notes, opts DropOptions) error {
 	for _, path := range roots {
 		opts.Report(path, o.shownError("drop", path, w.restore(o.lower, merged, path)))
 	}
-	return o.Note(n)
+	o.Note(n)
+	return nil
 }
 
 // restorer makes a merged directory equal to the host's. Runs go on meanwhile;

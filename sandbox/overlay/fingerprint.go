@@ -2,7 +2,6 @@ package overlay
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -52,7 +51,12 @@ func (f Fingerprint) String() string {
 	if f.Type == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%c:%o:%d:%d:%d:%d", f.Type, f.Mode, f.Size, f.Mtime, f.Ctime, f.Ino)
+	b := append(make([]byte, 0, 80), f.Type, ':')
+	b = append(strconv.AppendUint(b, uint64(f.Mode), 8), ':')
+	b = append(strconv.AppendInt(b, f.Size, 10), ':')
+	b = append(strconv.AppendInt(b, f.Mtime, 10), ':')
+	b = append(strconv.AppendInt(b, f.Ctime, 10), ':')
+	return string(strconv.AppendUint(b, f.Ino, 10))
 }
 
 var errFingerprint = errors.New("not a fingerprint")
@@ -63,8 +67,15 @@ func ParseFingerprint(s string) (Fingerprint, error) {
 		return Fingerprint{}, nil
 	}
 	var f Fingerprint
-	w := strings.Split(s, ":")
-	if len(w) != 6 || len(w[0]) != 1 || !strings.Contains(types, w[0]) {
+	var w [6]string
+	rest, more := s, true
+	for i := range w {
+		if !more {
+			return f, errFingerprint
+		}
+		w[i], rest, more = strings.Cut(rest, ":")
+	}
+	if more || len(w[0]) != 1 || !strings.Contains(types, w[0]) {
 		return f, errFingerprint
 	}
 	mode, err1 := strconv.ParseUint(w[1], 8, 12)
@@ -72,7 +83,7 @@ func ParseFingerprint(s string) (Fingerprint, error) {
 	mtime, err3 := strconv.ParseInt(w[3], 10, 64)
 	ctime, err4 := strconv.ParseInt(w[4], 10, 64)
 	ino, err5 := strconv.ParseUint(w[5], 10, 64)
-	if errors.Join(err1, err2, err3, err4, err5) != nil {
+	if err1 != nil || err2 != nil || err3 != nil || err4 != nil || err5 != nil {
 		return f, errFingerprint
 	}
 	f = Fingerprint{Type: w[0][0], Mode: uint32(mode), Size: size, Mtime: mtime, Ctime: ctime, Ino: ino}

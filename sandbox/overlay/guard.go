@@ -39,6 +39,11 @@ type Guard struct {
 	o *Opened
 	// repos remembers for a directory whether it looks like a git repository.
 	repos map[string]bool
+	// Of the directory that was asked for last: the row for it or for one above,
+	// and whether it is in something that looks like a repository.
+	dir    string
+	above  *row
+	inRepo bool
 }
 
 // NewGuard makes the guard of a pair.
@@ -75,7 +80,7 @@ func (g *Guard) Check(c Change) []Reason {
 	return list
 }
 
-// Level is the gravest level of some reasons, 0 if there are none.
+// Gravest is the gravest level of some reasons, 0 if there are none.
 func Gravest(list []Reason) Level {
 	var l Level
 	for _, r := range list {
@@ -87,38 +92,53 @@ func Gravest(list []Reason) Level {
 // named finds the row for a path: that of its own name, or that of a directory
 // above, which is the graver.
 func (g *Guard) named(p string) *row {
-	var found *row
-	for i, start := 0, 0; i <= len(p); i++ {
-		if i < len(p) && p[i] != '/' {
+	dir, name := split(p)
+	g.enter(dir)
+	r := byName(dir, fold(name))
+	if r == nil || g.above != nil && g.above.level > r.level {
+		return g.above
+	}
+	return r
+}
+
+// inRepository says whether the path is of what git would use in a directory
+// that looks like a repository, on either side.
+func (g *Guard) inRepository(p string) bool {
+	dir, name := split(p)
+	g.enter(dir)
+	return g.inRepo || g.ofRepository(dir, name)
+}
+
+// enter finds out about a directory what holds for all that is in it. A walk
+// asks for the same again and again.
+func (g *Guard) enter(dir string) {
+	if dir == g.dir {
+		return
+	}
+	g.dir, g.above, g.inRepo = dir, nil, false
+	for i, start := 0, 0; i <= len(dir); i++ {
+		if i < len(dir) && dir[i] != '/' {
 			continue
 		}
-		r := byName(p[:max(start-1, 0)], fold(p[start:i]))
-		if r != nil && (r.name == "" || i == len(p)) && (found == nil || r.level > found.level) {
-			found = r
+		up, name := dir[:max(start-1, 0)], dir[start:i]
+		if r := byName(up, fold(name)); r != nil && r.name == "" && (g.above == nil || r.level > g.above.level) {
+			g.above = r
 		}
+		g.inRepo = g.inRepo || g.ofRepository(up, name)
 		start = i + 1
 	}
-	return found
 }
 
 // repoNames are what git looks for in a directory that is to be a repository
 // without a .git around it.
 var repoNames = [...]string{"HEAD", "objects", "refs"}
 
-// inRepository says whether a directory on the way looks like a repository, on
-// either side, and the path is of what git would use there.
-func (g *Guard) inRepository(p string) bool {
-	for i, start := 0, 0; i <= len(p); i++ {
-		if i < len(p) && p[i] != '/' {
-			continue
-		}
-		switch fold(p[start:i]) {
-		case "head", "objects", "refs", "hooks", "config", "config.worktree", "info", "worktrees", "modules", "commondir", "packed-refs", "index", "logs":
-			if g.repository(p[:max(start-1, 0)]) {
-				return true
-			}
-		}
-		start = i + 1
+// ofRepository says whether a name in a directory is one that git would use, and
+// the directory looks like a repository.
+func (g *Guard) ofRepository(dir, name string) bool {
+	switch fold(name) {
+	case "head", "objects", "refs", "hooks", "config", "config.worktree", "info", "worktrees", "modules", "commondir", "packed-refs", "index", "logs":
+		return g.repository(dir)
 	}
 	return false
 }

@@ -453,6 +453,9 @@ func glob(pattern, name string) bool {
 	if len(name) < len(head) || name[:len(head)] != head {
 		return false
 	}
+	if !strings.Contains(tail, "*") {
+		return len(name) >= len(head)+len(tail) && strings.HasSuffix(name, tail)
+	}
 	for i := len(head); i <= len(name); i++ {
 		if glob(tail, name[i:]) {
 			return true

@@ -63,9 +63,11 @@ func openRoot(dir string) (int, error) {
 	return fd, err
 }
 
-// Lower and Upper are the descriptors of the two directories, -1 where there is
-// none. They live as long as the pair is open.
+// LowerFd is the descriptor of the host's directory, -1 if there is none. It
+// lives as long as the pair is open.
 func (o *Opened) LowerFd() int { return o.lower }
+
+// UpperFd is that of the layer's.
 func (o *Opened) UpperFd() int { return o.upper }
 
 // Close closes both.

@@ -131,7 +131,7 @@ type ready struct {
 	dir  *handle
 	tmp  string
 	name string
-	fd   int // -1: a symlink
+	fd   int // -1: a symlink, or one of many files
 }
 
 type newDir struct {
@@ -299,11 +299,7 @@ func (p *puller) do(out Outcome) error {
 		if r, err = p.prepare(c); err == nil {
 			r.out = out
 			p.batch += c.Upper.Size
-			p.ready = append(p.ready, r)
-			if len(p.ready) >= 256 || p.batch >= 256<<20 {
-				return p.flush()
-			}
-			return nil
+			return p.add(r)
 		}
 	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
@@ -311,6 +307,33 @@ func (p *puller) do(out Outcome) error {
 	}
 	p.conclude(out, err)
 	return nil
+}
+
+// few is up to how many files fsync(2) is called for each; for more, syncfs(2)
+// is faster, although it writes what others have written, too.
+const few = 16
+
+// add keeps what is ready until there is enough of it.
+func (p *puller) add(r ready) error {
+	p.ready = append(p.ready, r)
+	if len(p.ready) == few+1 {
+		for i := range p.ready {
+			p.ready[i].close()
+		}
+	} else if len(p.ready) > few {
+		p.ready[len(p.ready)-1].close()
+	}
+	if len(p.ready) >= 8192 || p.batch >= 1<<30 {
+		return p.flush()
+	}
+	return nil
+}
+
+func (r *ready) close() {
+	if r.fd >= 0 {
+		unix.Close(r.fd)
+	}
+	r.fd = -1
 }
 
 // conclude sorts a failure: what the host or a run has just done is a reason,
@@ -459,9 +482,7 @@ func (p *puller) prepare(c Change) (r ready, err error) {
 
 func (p *puller) discard(r ready) {
 	unix.Unlinkat(r.dir.fd, r.tmp, 0)
-	if r.fd >= 0 {
-		unix.Close(r.fd)
-	}
+	r.close()
 	r.dir.release()
 }
 
@@ -528,14 +549,7 @@ func (p *puller) copy(up int, r ready, c Change) (int, error) {
 func (p *puller) flush() error {
 	list := p.ready
 	p.ready, p.batch = nil, 0
-	var failed error
-	for i := range list {
-		if list[i].fd >= 0 {
-			if err := unix.Fsync(list[i].fd); err != nil && failed == nil {
-				failed = &Error{Do: "write", Path: p.o.Shown(list[i].out.Change.Path), Err: err}
-			}
-		}
-	}
+	failed := p.syncAll(list)
 	var seen []state.Note
 	for _, r := range list {
 		if failed != nil {
@@ -549,10 +563,34 @@ func (p *puller) flush() error {
 				seen = append(seen, p.pulled(c.Path, f)...)
 			}
 		}
-		p.discard(r) // what is left of it
+		if err != nil {
+			p.discard(r)
+		} else {
+			r.close()
+			r.dir.release()
+		}
 		p.conclude(r.out, err)
 	}
 	return errors.Join(failed, p.notes.Journal.Write(false, seen...))
+}
+
+// syncAll waits until new versions are on the disk.
+func (p *puller) syncAll(list []ready) error {
+	if len(list) > few {
+		if err := unix.Syncfs(list[0].dir.fd); err != nil {
+			return &Error{Do: "write", Path: p.o.Lower, Err: err}
+		}
+		return nil
+	}
+	for _, r := range list {
+		if r.fd < 0 {
+			continue
+		}
+		if err := unix.Fsync(r.fd); err != nil {
+			return &Error{Do: "write", Path: p.o.Shown(r.out.Change.Path), Err: err}
+		}
+	}
+	return nil
 }
 
 // pulled is what the journal says of a path that is the host's version now.
@@ -628,15 +666,20 @@ func (p *puller) finish() error {
 			first = &Error{Do: "write", Path: p.o.Shown(path), Err: err}
 		}
 	}
-	var done []state.Note
-	for path := range p.touched {
-		note(path, p.sync(path, nil))
+	for i := len(p.made) - 1; i >= 0; i-- {
+		note(p.made[i].path, p.finishDir(p.made[i]))
+		p.touched[p.made[i].path] = true
 	}
+	if len(p.touched) > few {
+		note("", unix.Syncfs(p.o.lower))
+	} else {
+		for path := range p.touched {
+			note(path, p.syncDir(path))
+		}
+	}
+	var done []state.Note
 	for path := range p.marked {
 		done = append(done, p.tempNote(state.Done, path))
-	}
-	for i := len(p.made) - 1; i >= 0; i-- {
-		note(p.made[i].path, p.sync(p.made[i].path, &p.made[i]))
 	}
 	if err := p.notes.Journal.Write(false, done...); err != nil && first == nil {
 		first = err
@@ -644,22 +687,35 @@ func (p *puller) finish() error {
 	return first
 }
 
-func (p *puller) sync(path string, made *newDir) error {
+// openDir opens a directory of the host's; -1 if the user has just moved it.
+func (p *puller) openDir(path string) (int, error) {
 	fd, err := OpenBeneath(p.o.lower, path, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP {
-		return nil // the user has just moved it
+		return -1, nil
 	}
-	if err != nil {
+	return fd, err
+}
+
+func (p *puller) syncDir(path string) error {
+	fd, err := p.openDir(path)
+	if err == unix.EACCES {
+		return nil // the mode that it was given keeps its owner out
+	}
+	if err != nil || fd < 0 {
 		return err
 	}
 	defer unix.Close(fd)
-	if made != nil {
-		if err := setTimes(fd, made.mtime); err != nil {
-			return err
-		}
-		if err := unix.Fchmod(fd, made.mode); err != nil {
-			return err
-		}
-	}
 	return unix.Fsync(fd)
+}
+
+func (p *puller) finishDir(made newDir) error {
+	fd, err := p.openDir(made.path)
+	if err != nil || fd < 0 {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := setTimes(fd, made.mtime); err != nil {
+		return err
+	}
+	return unix.Fchmod(fd, made.mode)
 }

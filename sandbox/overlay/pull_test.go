@@ -452,3 +452,30 @@ func TestPattern(t *testing.T) {
 		t.Error("a long path matches")
 	}
 }
+
+func BenchmarkPull10k(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		p, n := newPair(b), newNotes(b)
+		for d := range 100 {
+			dir := fmt.Sprintf("/d%02d", d)
+			mkdir(b, p.Lower+dir, 0o755)
+			mkdir(b, p.Upper+dir, 0o755)
+			for f := range 100 {
+				name := fmt.Sprintf("%s/f%02d", dir, f)
+				if f%2 == 0 {
+					must(b, os.WriteFile(p.Lower+name, []byte("host"), 0o644))
+				}
+				must(b, os.WriteFile(p.Upper+name, []byte(strings.Repeat("layer ", 1000)), 0o644))
+			}
+		}
+		o := mustOpen(b, p)
+		b.StartTimer()
+		must(b, o.Pull(n, PullOptions{Selection: Selection{All: true}, Unsafe: true, Guard: NewGuard(o).Check}))
+		b.StopTimer()
+		if !o.Empty() {
+			b.Fatal("the layer still has something")
+		}
+		b.StartTimer()
+	}
+}

@@ -169,7 +169,7 @@ func (l Layer) empty() bool {
 	return true
 }
 
-// Leftover is a layer that a run or an import left when it was killed.
+// Leftovers are the layers that a run or an import left when it was killed.
 func (t Tree) Leftovers(before time.Time) []Layer {
 	var list []Layer
 	entries, _ := os.ReadDir(filepath.Join(t.Dir, "layers"))

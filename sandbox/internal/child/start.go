@@ -80,7 +80,7 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(status[1])
+	defer func() { unix.Close(status[1]) }()
 	p.status = status[0]
 	t := &list[table](m, 1)[0]
 	t.signals = ^uint64(0)
@@ -120,8 +120,12 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	}
 	p.PID = int(pid)
 	if !p.locked && t.cloner != uintptr(unix.Getpid()) {
-		// The scheduler moved the goroutine off the main thread in between.
-		// Seen never; the child must not hang on a thread that may end.
+		// The scheduler moved the goroutine off the main thread in between, as
+		// it does on a machine with much to do; the child must not hang on a
+		// thread that may end. To wait for it is to wait until the pipe has no
+		// writer, of which this process must not be one.
+		unix.Close(status[1])
+		status[1] = -1
 		p.Abandon()
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
