@@ -184,7 +184,7 @@ func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, s
 	case "ps":
 		return &cli.Command{Name: verb, Flags: listFlags(o), Action: func(c *cli.Context) error { return listRuns(c, o) }}
 	case "stop":
-		return &cli.Command{Name: verb, Flags: append(placeOnly(o, "C", "state"), &cli.BoolFlag{Name: "kill", Usage: "at once, by SIGKILL"}), Action: func(c *cli.Context) error { return stopRuns(c, o, r) }}
+		return &cli.Command{Name: verb, Flags: stopFlags(o), Action: func(c *cli.Context) error { return stopRuns(c, o, r) }}
 	case "log":
 		return &cli.Command{Name: verb, Flags: listFlags(o), Action: func(c *cli.Context) error { return showLog(c, o) }}
 	case "reset":

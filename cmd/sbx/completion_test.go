@@ -243,7 +243,7 @@ func TestCompletionKnowsAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		text := string(data)
-		for _, name := range typed(slices.Concat(runFlags(o), statusFlags(), diffFlags(), pullFlags(), dropFlags(), resetFlags(), layerListFlags(o), exportFlags(), importFlags(), gcFlags(o), doctorFlags(o))) {
+		for _, name := range typed(slices.Concat(runFlags(o), runOnlyFlags(o), statusFlags(), diffFlags(), pullFlags(), dropFlags(), resetFlags(), layerListFlags(o), exportFlags(), importFlags(), gcFlags(o), doctorFlags(o))) {
 			flag := dashes(name)
 			if shellName == "fish" && len(name) > 1 {
 				flag = "-l " + name + " "

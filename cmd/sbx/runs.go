@@ -26,6 +26,10 @@ func listFlags(o *sandbox.Options) []cli.Flag {
 	return append(placeOnly(o, "C", "state"), &cli.BoolFlag{Name: "json", Usage: "print JSON"})
 }
 
+func stopFlags(o *sandbox.Options) []cli.Flag {
+	return append(placeOnly(o, "C", "state"), &cli.BoolFlag{Name: "kill", Usage: "at once, by SIGKILL"})
+}
+
 // runJSON is a run in `sbx ps --json`.
 type runJSON struct {
 	Run     string    `json:"run"`

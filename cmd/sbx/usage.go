@@ -7,13 +7,13 @@ import (
 
 // The usage is written by hand and compared with the flags in a test. Its parts
 // are what `sbx help VERB` chooses from.
-const usage = synopsis + "\n" + placeUsage + "\n" + runUsage + "\n" + planUsage + "\n" + statusUsage + "\n" + diffUsage + "\n" + pullUsage + "\n" + dropUsage + "\n" +
+const usage = synopsis + "\n" + placeUsage + "\n" + runUsage + "\n" + runOnlyUsage + "\n" + planUsage + "\n" + statusUsage + "\n" + diffUsage + "\n" + pullUsage + "\n" + dropUsage + "\n" +
 	resetUsage + "\n" + layerUsage + "\n" + archiveUsage + "\n" + doctorUsage + `
 A flag takes its value as --flag VALUE or --flag=VALUE. Flags end at the first
 word that is none, or at "--"; what follows is COMMAND's. Without a verb the
 command line begins with a flag or with "--", and means run.
 
-` + runProse + "\n" + planProse + "\n" + whyProse + "\n" + pathProse + "\n" + statusVerbProse + "\n" + diffProse + "\n" + pullProse + "\n" + dropProse + "\n" + resetProse + "\n" + layerProse + "\n" + archiveProse + "\n" + gcProse + "\n" + doctorProse + "\n" + completionProse + "\n" +
+` + runProse + "\n" + planProse + "\n" + whyProse + "\n" + pathProse + "\n" + statusVerbProse + "\n" + diffProse + "\n" + pullProse + "\n" + dropProse + "\n" + resetProse + "\n" + layerProse + "\n" + archiveProse + "\n" + gcProse + "\n" + runsProse + "\n" + doctorProse + "\n" + completionProse + "\n" +
 	rulesProse + "\n" + layersProse + "\n" + guardProse + "\n" + networkProse + "\n" + environmentProse + "\n" + statusProse + "\n" + filesProse + "\n" + examples
 
 const synopsis = `Usage:
@@ -26,13 +26,16 @@ const synopsis = `Usage:
     sbx pull [PLACE...] [--keep] [--dry-run] [--include GLOB] [--unsafe] PATH...
     sbx pull [PLACE...] [--keep] [--dry-run] [--include GLOB] --all [PATH...]
     sbx drop [PLACE...] PATH... | --shadowed [PATH...] | --all [PATH...]
-    sbx reset [PLACE...] [--home | --all]
+    sbx reset [PLACE...] [--home | --all] [--force]
     sbx layer list [-C DIR] [--state DIR] [--json]
     sbx layer copy [-C DIR] [--source DIR] [--state DIR] FROM TO
     sbx layer rm [-C DIR] [--source DIR] [--state DIR] NAME...
     sbx export [PLACE...] [--home] >FILE
     sbx import [PLACE...] [--force] <FILE
     sbx gc [-C DIR] [--state DIR] [--yes]
+    sbx ps [-C DIR] [--state DIR] [--json]
+    sbx stop [-C DIR] [--state DIR] [--kill] RUN... | last
+    sbx log [-C DIR] [--state DIR] [--json] [RUN | last]
     sbx doctor [-C DIR] [--state DIR] [--json]
     sbx completion bash | zsh | fish
     sbx help [VERB]
@@ -63,6 +66,13 @@ const runUsage = `Flags of run, plan and why (FLAG):
     --tmp-size SIZE      Limit /tmp, /var, /run and /dev/shm, together, to SIZE
                          bytes, or K, M, G, T. Default: half of the memory.
     --max-processes N    Limit the processes inside to N.
+`
+
+const runOnlyUsage = `Flags of run alone:
+    --pull GLOB          When the command has succeeded, pull what matches, as
+                         sbx pull GLOB does. May be repeated.
+    --join RUN           Enter all namespaces of a run that lives (see sbx ps; or
+                         "last"), with no more rights than it, and end with it.
 `
 
 const planUsage = `Flags of plan:
@@ -114,6 +124,7 @@ const archiveUsage = `Flags of export and import:
 const resetUsage = `Flags of reset:
     --home               Wipe the layer's private home instead of its files.
     --all                Wipe both, and the layer itself.
+    --force              End the runs that have the layer first.
 `
 
 const doctorUsage = `Flags of doctor:
@@ -199,7 +210,12 @@ left, the trash, and, with --yes, the layers of source trees that are gone.
 
 const resetProse = `sbx reset wipes what runs have written to the source tree and other
 copy-on-write directories, at once. The private home stays, unless --home or
---all is given. It refuses while a run uses the layer.
+--all is given. While runs have the layer it refuses; --force ends them first.
+`
+
+const runsProse = `sbx ps lists the runs that live, sbx log those that have ended. sbx stop ends
+a run: by SIGTERM and, where that has not helped for ten seconds, by SIGKILL
+(--kill: at once). RUN is the name of a run, or the begin of it.
 `
 
 const doctorProse = `sbx doctor tries everything that a run needs, and says how to get what is
@@ -224,7 +240,9 @@ warns where it knows that it does.
 
 const layersProse = `Layers. Each source tree has layers, and each layer its own version of the
 files, of the caches and of the home. --layer NAME makes a layer on first use;
-NAME has letters, digits and . _ + - @. One layer serves one run at a time.
+NAME has letters, digits and . _ + - @. Any number of runs may have a layer at
+the same time: they see each other's writes at once. What one of them hides in
+the tree is hidden from all.
 `
 
 const networkProse = `Network. With --net none there is nothing but a loopback of the sandbox's own.
@@ -260,6 +278,7 @@ const filesProse = `Files:
     ~/.local/state/sbx/  the state: $SBX_STATE, else $XDG_STATE_HOME/sbx
       trees/NAME-HASH/layers/LAYER/upper    what was written in the source tree
       trees/NAME-HASH/layers/LAYER/home     the private home
+      runs/RUN.json                         what is left of a run, for sbx log
     /etc/subuid, /etc/subgid                ids for --root, subuid(5)
 `
 
@@ -270,6 +289,8 @@ const examples = `Examples:
     sbx --hide .env --ro ~/.config/tool -- make test
     sbx why ~/.ssh
     sbx pull package.json package-lock.json
+    sbx run --pull 'package*.json' --net host -- npm install lodash
+    sbx run --join last -- gdb -p 12
     sbx pull 'vendor/**/*.php'
     sbx export | ssh HOST sbx import -C DIR
     alias composer='sbx --net host -- composer'
@@ -277,7 +298,7 @@ const examples = `Examples:
 
 // parts are what `sbx help VERB` prints below the synopsis of the verb.
 var parts = map[string][]string{
-	"run":        {runProse, placeUsage, runUsage, rulesProse, layersProse, networkProse, environmentProse, statusProse},
+	"run":        {runProse, placeUsage, runUsage, runOnlyUsage, rulesProse, layersProse, networkProse, environmentProse, statusProse},
 	"plan":       {planProse, planUsage, placeUsage, runUsage},
 	"why":        {whyProse, placeUsage, runUsage},
 	"path":       {pathProse, placeUsage},
@@ -289,6 +310,9 @@ var parts = map[string][]string{
 	"export":     {archiveProse, archiveUsage, placeUsage},
 	"import":     {archiveProse, archiveUsage, placeUsage},
 	"gc":         {gcProse, layerUsage},
+	"ps":         {runsProse},
+	"stop":       {runsProse},
+	"log":        {runsProse},
 	"reset":      {resetProse, resetUsage, placeUsage, layersProse},
 	"doctor":     {doctorProse, doctorUsage},
 	"completion": {completionProse},

@@ -56,13 +56,14 @@ func TestUsageFlags(t *testing.T) {
 		{"drop", dropUsage, dropFlags()},
 		{"export and import", archiveUsage, append(exportFlags(), importFlags()...)},
 		{"reset", resetUsage, resetFlags()},
+		{"run alone", runOnlyUsage, runOnlyFlags(o)},
 	} {
 		if got, want := described(tt.text), typed(tt.flags); !slices.Equal(got, want) {
 			t.Errorf("%s: the usage describes %q, the flags are %q", tt.name, got, want)
 		}
 	}
 	// These take some of place, which their synopsis names.
-	for verb, flags := range map[string][]cli.Flag{"doctor": doctorFlags(o), "layer": layerListFlags(o), "gc": gcFlags(o)} {
+	for verb, flags := range map[string][]cli.Flag{"doctor": doctorFlags(o), "layer": layerListFlags(o), "gc": gcFlags(o), "ps": listFlags(o), "log": listFlags(o), "stop": stopFlags(o)} {
 		text, err := help(verb)
 		if err != nil {
 			t.Fatal(err)
@@ -73,7 +74,7 @@ func TestUsageFlags(t *testing.T) {
 			}
 		}
 	}
-	if all := described(usage); len(all) != len(described(placeUsage+runUsage+planUsage+statusUsage+diffUsage+pullUsage+dropUsage+resetUsage+layerUsage+archiveUsage+doctorUsage)) {
+	if all := described(usage); len(all) != len(described(placeUsage+runUsage+runOnlyUsage+planUsage+statusUsage+diffUsage+pullUsage+dropUsage+resetUsage+layerUsage+archiveUsage+doctorUsage)) {
 		t.Errorf("a flag is described outside its place: %q", all)
 	}
 }
@@ -84,7 +85,7 @@ var anyFlag = regexp.MustCompile(`(^|[ ([|])(--[a-z][a-z-]+)`)
 // Nowhere does the text promise a flag that no verb has.
 func TestUsageNamesNothingElse(t *testing.T) {
 	o := &sandbox.Options{}
-	known := typed(slices.Concat(runFlags(o), planFlags(), statusFlags(), diffFlags(), pullFlags(), dropFlags(), resetFlags(), layerListFlags(o), exportFlags(), importFlags(), gcFlags(o), doctorFlags(o)))
+	known := typed(slices.Concat(runFlags(o), runOnlyFlags(o), planFlags(), statusFlags(), diffFlags(), pullFlags(), dropFlags(), resetFlags(), layerListFlags(o), exportFlags(), importFlags(), gcFlags(o), stopFlags(o), doctorFlags(o)))
 	known = append(known, "version", "help", "flag") // --flag stands for any
 	for _, m := range anyFlag.FindAllStringSubmatch(usage, -1) {
 		if !slices.Contains(known, strings.TrimPrefix(m[2], "--")) {

@@ -4,7 +4,7 @@
 # _sbx_value_flag says whether a flag takes a value.
 _sbx_value_flag() {
     case $1 in
-    -C | --source | --state | --layer | --ro | --rw | --cow | --hide | --dev | --with | --env | --net | --include | --tmp-size | --max-processes) return 0 ;;
+    -C | --source | --state | --layer | --ro | --rw | --cow | --hide | --dev | --with | --env | --net | --include | --pull | --join | --tmp-size | --max-processes) return 0 ;;
     esac
     return 1
 }
@@ -68,11 +68,11 @@ _sbx() {
     COMPREPLY=()
 
     if ((COMP_CWORD == 1)) && [[ $cur != -* ]]; then
-        _sbx_reply 'run plan why path status diff pull drop reset layer export import gc doctor completion help --'
+        _sbx_reply 'run plan why path status diff pull drop reset layer export import gc ps stop log doctor completion help --'
         return
     fi
     case ${COMP_WORDS[1]} in
-    run | plan | why | path | status | diff | pull | drop | reset | layer | export | import | gc | doctor | completion | help) verb=${COMP_WORDS[1]} i=2 ;;
+    run | plan | why | path | status | diff | pull | drop | reset | layer | export | import | gc | ps | stop | log | doctor | completion | help) verb=${COMP_WORDS[1]} i=2 ;;
     -*) verb=run ;;
     *) return ;;
     esac
@@ -118,7 +118,7 @@ _sbx() {
     done
 
     case $verb in
-    run) word="$where $run --" ;;
+    run) word="$where $run --pull --join --" ;;
     plan) word="$where $run --seccomp --" ;;
     why) word="$where $run" ;;
     path) word=$where ;;
@@ -131,7 +131,9 @@ _sbx() {
     export) word="$where --home" ;;
     import) word="$where --force" ;;
     gc) word='-C --state --yes' ;;
-    reset) word="$where --home --all" ;;
+    ps | log) word='-C --state --json' ;;
+    stop) word='-C --state --kill' ;;
+    reset) word="$where --home --all --force" ;;
     doctor) word='-C --state --json' ;;
     *) word='' ;;
     esac
@@ -149,7 +151,7 @@ _sbx() {
     path | status | diff | pull | drop) _sbx_files ;;
     'layer copy' | 'layer rm') _sbx_reply "$("${place[@]}" layers 2>/dev/null)" ;;
     completion) ((COMP_CWORD == 2)) && _sbx_reply 'bash zsh fish' ;;
-    help) ((COMP_CWORD == 2)) && _sbx_reply 'run plan why path status diff pull drop reset layer export import gc doctor completion help' ;;
+    help) ((COMP_CWORD == 2)) && _sbx_reply 'run plan why path status diff pull drop reset layer export import gc ps stop log doctor completion help' ;;
     esac
 }
 

@@ -28,7 +28,7 @@ function __sbx_parse
                 if test $verb != plan; or not string match -q -- '-*' $words[2]
                     set -e words[1]
                 end
-            case -C --source --state --layer --ro --rw --cow --hide --dev --with --net --include --tmp-size --max-processes
+            case -C --source --state --layer --ro --rw --cow --hide --dev --with --net --include --pull --join --tmp-size --max-processes
                 set -e words[1]
             case '-*'
             case '*'
@@ -85,7 +85,7 @@ function __sbx_pair
     end
 end
 
-set -l first run plan why path status diff pull drop reset layer export import gc doctor completion help
+set -l first run plan why path status diff pull drop reset layer export import gc ps stop log doctor completion help
 complete -c sbx -f
 complete -c sbx -n '__sbx_in none' -a run -d 'run a command in the sandbox'
 complete -c sbx -n '__sbx_in none' -a plan -d 'print what a run would do'
@@ -99,6 +99,9 @@ complete -c sbx -n '__sbx_in none' -a layer -d 'list, copy or delete layers'
 complete -c sbx -n '__sbx_in none' -a export -d 'write the layer as an archive'
 complete -c sbx -n '__sbx_in none' -a import -d 'make the layer from an archive'
 complete -c sbx -n '__sbx_in none' -a gc -d 'delete what is of no use'
+complete -c sbx -n '__sbx_in none' -a ps -d 'list the runs that live'
+complete -c sbx -n '__sbx_in none' -a stop -d 'end a run'
+complete -c sbx -n '__sbx_in none' -a log -d 'list the runs that have ended'
 complete -c sbx -n '__sbx_in none' -a reset -d 'wipe the layer'
 complete -c sbx -n '__sbx_in none' -a doctor -d 'try everything that a run needs'
 complete -c sbx -n '__sbx_in none' -a completion -d 'print a script for a shell'
@@ -108,8 +111,8 @@ complete -c sbx -n '__sbx_in none' -l version -d 'print the version'
 
 set -l place 'none run plan why path status diff pull drop export import reset'
 set -l run 'none run plan why'
-complete -c sbx -n "__sbx_in $place layer gc doctor" -s C -x -a '(__fish_complete_directories)' -d 'run in DIR'
-complete -c sbx -n "__sbx_in $place layer gc doctor" -l state -x -a '(__fish_complete_directories)' -d 'keep the layers in DIR'
+complete -c sbx -n "__sbx_in $place layer gc ps stop log doctor" -s C -x -a '(__fish_complete_directories)' -d 'run in DIR'
+complete -c sbx -n "__sbx_in $place layer gc ps stop log doctor" -l state -x -a '(__fish_complete_directories)' -d 'keep the layers in DIR'
 complete -c sbx -n "__sbx_in $place layer" -l source -x -a '(__fish_complete_directories)' -d 'the source tree'
 complete -c sbx -n "__sbx_in $place" -l layer -x -a '(__sbx_layers)' -d 'use the layer NAME'
 complete -c sbx -n "__sbx_in $run" -l rm -d 'use a layer of this run alone'
@@ -143,6 +146,11 @@ complete -c sbx -n '__sbx_in drop' -l shadowed -d 'what the host has changed sin
 complete -c sbx -n '__sbx_in layer' -l json -d 'print JSON'
 complete -c sbx -n '__sbx_in export' -l home -d 'the private home too'
 complete -c sbx -n '__sbx_in import' -l force -d 'replace a layer that has files'
+complete -c sbx -n '__sbx_in ps log' -l json -d 'print JSON'
+complete -c sbx -n '__sbx_in stop' -l kill -d 'by SIGKILL, at once'
+complete -c sbx -n '__sbx_in run' -l pull -x -d 'pull what matches afterwards'
+complete -c sbx -n '__sbx_in run' -l join -x -d 'enter the namespaces of a run'
+complete -c sbx -n '__sbx_in reset' -l force -d 'end the runs first'
 complete -c sbx -n '__sbx_in gc' -l yes -d 'delete layers of trees that are gone'
 complete -c sbx -n '__sbx_in layer; and not string match -qr -- " layer +[a-z]+ " (commandline -cp)' -a 'list copy rm'
 complete -c sbx -n 'string match -qr -- " layer +(copy|rm) " (commandline -cp)' -a '(__sbx_layers)'
