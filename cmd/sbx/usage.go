@@ -71,8 +71,8 @@ const runUsage = `Flags of run, plan and why (FLAG):
 const runOnlyUsage = `Flags of run alone:
     --pull GLOB          When the command has succeeded, pull what matches, as
                          sbx pull GLOB does. May be repeated.
-    --join RUN           Enter all namespaces of a run that lives (see sbx ps; or
-                         "last"), with no more rights than it, and end with it.
+    --join RUN           Enter all namespaces of a run (see sbx ps; or "last"),
+                         with no more rights than it has, and end with it.
 `
 
 const planUsage = `Flags of plan:
