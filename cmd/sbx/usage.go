@@ -200,8 +200,9 @@ deletes layers, their homes included.
 const archiveProse = `sbx export writes the layer as an archive, sbx import makes a layer from one. It
 is an OCI image layer, tar with zstd: what the layer has in the source tree, a
 file .wh.NAME for a NAME that is deleted, and .wh..wh..opq in a directory that
-hides the host's. Joined directories and the home are below .sbx-layer. Nothing
-in an archive is trusted, and a layer is imported whole or not at all.
+hides the host's. Joined directories and the home are below .sbx-layer; the
+former count when a run joins them. Nothing in an archive is trusted, and a
+layer is imported whole or not at all.
 `
 
 const gcProse = `sbx gc deletes what is of no use any more: what killed runs and imports have

@@ -24,7 +24,8 @@ import (
 // layer has the merged tree. What else a layer has stands below one name, which
 // a plain OCI tool unpacks as a directory:
 //
-//	.sbx-layer/with/KEY/source   the path of a joined directory, quoted
+//	.sbx-layer/with/KEY/source   the path of a joined directory, quoted; for
+//	                             people, an import does not take it over
 //	.sbx-layer/with/KEY/upper/…  what the layer has there, in the same form
 //	.sbx-layer/home/…            the private home, if it was asked for
 //

@@ -55,8 +55,9 @@ func TestArchiveRoundTrip(t *testing.T) {
 	checkListing(t, dir+"/upper", listing(t, p.Upper))
 	checkListing(t, dir+"/with/0123456789abcdef/upper", listing(t, with))
 	checkListing(t, dir+"/home", listing(t, home))
-	if source, _ := os.ReadFile(dir + "/with/0123456789abcdef/source"); string(source) != "\"/src/li b\"\n" {
-		t.Errorf("source is %q", source)
+	// An archive does not choose to which directory of the host a pull writes.
+	if _, err := os.Lstat(dir + "/with/0123456789abcdef/source"); err == nil {
+		t.Error("the source of a joined directory came along")
 	}
 	for _, f := range []string{"mod", "md", "new/a"} {
 		if st, err := os.Stat(dir + "/upper/" + f); err != nil || !st.ModTime().Equal(when) {
@@ -193,7 +194,7 @@ func TestImportRefuses(t *testing.T) {
 		{[]tar.Header{reg(".sbx-layer/with/../../x")}, "it has .."},
 		{[]tar.Header{reg(".sbx-layer/with/xyz/upper/f")}, "not the key"},
 		{[]tar.Header{reg(".sbx-layer/with/0123456789abcdef/work/f")}, "knows nothing"},
-		{[]tar.Header{reg(".sbx-layer/with/0123456789abcdef/source")}, "does not name a directory"},
+		{[]tar.Header{symlink(".sbx-layer/with/0123456789abcdef/sourc", "x")}, "knows nothing"},
 		{[]tar.Header{reg(strings.Repeat("x", 256))}, "file name too long"},
 		{[]tar.Header{symlink("l", strings.Repeat("x", 5000))}, "file name too long"},
 	} {

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -228,14 +226,12 @@ func (im *importer) locate(name string) (*part, string, error) {
 
 func isKey(s string) bool { return len(s) == 16 && strings.Trim(s, "0123456789abcdef") == "" }
 
-// sourceKey is the key in the name of a joined directory's source.
-func sourceKey(name string) (string, bool) {
+// isSource says whether a name is that of the note which directory of the host a
+// joined one is.
+func isSource(name string) bool {
 	key, ok := strings.CutPrefix(name, ArchiveDir+"/with/")
-	if !ok {
-		return "", false
-	}
-	key, ok = strings.CutSuffix(key, "/source")
-	return key, ok && isKey(key)
+	key, is := strings.CutSuffix(key, "/source")
+	return ok && is && isKey(key)
 }
 
 func (im *importer) entry(t *tar.Reader, h *tar.Header) error {
@@ -253,8 +249,10 @@ func (im *importer) entry(t *tar.Reader, h *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	if key, ok := sourceKey(name); ok && h.Typeflag == tar.TypeReg {
-		return im.source(t, key)
+	if isSource(name) {
+		// Whoever made the archive must not choose a directory of the host to
+		// which a pull writes: a run with --with does.
+		return nil
 	}
 	p, rel, err := im.locate(name)
 	if err != nil || p == nil || rel == "" {
@@ -269,29 +267,6 @@ func (im *importer) entry(t *tar.Reader, h *tar.Header) error {
 		return p.whiteoutEntry(dir, parent, last)
 	}
 	return im.make(t, h, p, dir, rel, last)
-}
-
-// source notes which directory of the host a joined one is.
-func (im *importer) source(t *tar.Reader, key string) error {
-	text, err := io.ReadAll(io.LimitReader(t, 20_000))
-	if err != nil {
-		return err
-	}
-	path, err := strconv.Unquote(strings.TrimSuffix(string(text), "\n"))
-	if err != nil || !filepath.IsAbs(path) || filepath.Clean(path) != path || len(path) > 4095 {
-		return errors.New("it does not name a directory")
-	}
-	if _, err := im.part("with/"+key, "with/"+key+"/upper"); err != nil {
-		return err
-	}
-	file := "with/" + key + "/source"
-	fd, err := unix.Openat(im.dir, file, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	_, err = unix.Write(fd, []byte(strconv.Quote(path)+"\n"))
-	return err
 }
 
 // parent opens a directory of the part; one that no entry has made is made.
