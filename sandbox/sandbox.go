@@ -42,6 +42,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	warnings := s.Warnings(o)
 	lock, err := s.Layer.Lock(fmt.Sprintf("pid %d: %s", os.Getpid(), brief(o.Args)), state.FormatIDs(facts.UIDs, facts.GIDs))
 	if err != nil {
 		return Status{}, err
@@ -66,7 +67,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	for _, line := range append(s.Warnings(o), facts.Warnings...) {
+	for _, line := range append(warnings, facts.Warnings...) {
 		o.warn("%s", line)
 	}
 	if err := s.ready(o, lock, p); err != nil {

@@ -5,7 +5,6 @@ package supervise
 import (
 	"os"
 	"os/signal"
-	"slices"
 	"sync"
 	"time"
 
@@ -14,17 +13,9 @@ import (
 	"github.com/sbx-build/sbx/sandbox/internal/child"
 )
 
-// forwarded are the signals that someone may send to sbx and mean the command.
-// SIGCHLD, SIGURG, SIGPIPE and the faults are sbx's own; SIGKILL and SIGSTOP
-// cannot be caught, and the first takes the sandbox with it.
-var forwarded = []os.Signal{
-	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
-	unix.SIGALRM, unix.SIGWINCH, unix.SIGCONT, unix.SIGTSTP, unix.SIGIO, unix.SIGPWR, unix.SIGVTALRM,
-}
-
-// forwardAfter is when the command has surely been executed. A signal that comes
-// before ends sbx, and with it the sandbox. To take signals in hand costs the runtime a
-// change of threads for each, which would compete with the child's last steps.
+// forwardAfter is when the command has surely been executed. To take signals in
+// hand costs the runtime a change of threads for each, which would compete with the
+// child's last steps.
 const forwardAfter = 15 * time.Millisecond
 
 // Wait passes signals to the sandbox until the command has ended and
@@ -37,11 +28,19 @@ func Wait(p *child.Process) (child.Ending, error) {
 	defer rememberTerminals().restore()
 	var over sync.Mutex // held while the pid may be used, and for good at the end
 	done := make(chan struct{})
-	forward := time.AfterFunc(forwardAfter, func() {
+	after := time.Duration(0)
+	if child.SignalsHeld() {
+		after = forwardAfter
+	}
+	forward := time.AfterFunc(after, func() {
 		signals := make(chan os.Signal, 16)
 		// There is no signal.Stop: it takes as long, and sbx mostly exits when
 		// the command has. Until then the signals have no effect.
-		signal.Notify(signals, slices.DeleteFunc(slices.Clone(forwarded), signal.Ignored)...)
+		for _, s := range child.Forwarded {
+			if !signal.Ignored(s) {
+				signal.Notify(signals, s)
+			}
+		}
 		for {
 			select {
 			case <-done:

@@ -167,14 +167,14 @@ const counting = `for s in 1 2 3 10 14 15 18 26 28 29 30; do trap "echo $s" $s; 
 // TestForwarded: each signal reaches the command, exactly once, whether it is
 // meant for one process or for the group at the terminal.
 func TestForwarded(t *testing.T) {
-	for _, s := range forwarded {
+	for _, s := range child.Forwarded {
 		if signal.Ignored(s) {
 			missing(t, "the tests were started with %v ignored, which a command then ignores too", s)
 		}
 	}
 	h := start(t, counting)
 	for round := range 2 {
-		for _, s := range forwarded {
+		for _, s := range child.Forwarded {
 			sig := s.(unix.Signal)
 			if sig == unix.SIGTSTP || sig == unix.SIGUSR2 {
 				continue

@@ -32,6 +32,7 @@ var early struct {
 	// pid is the forked process, 0 if there is none, and memory what it shares
 	// with this one.
 	pid, memory uintptr
+	held        bool // see holdSignals
 	// status is the socket: this end, the child's.
 	status [2]int32
 }
@@ -67,10 +68,37 @@ func begin(argc uintptr, argv *[1 << 20]*[1 << 20]byte) {
 		forked(*(**table)(unsafe.Pointer(&early.memory)))
 	default:
 		early.pid = pid
+		holdSignals()
 		prefault(image[0], image[1], unix.MADV_POPULATE_READ)
 		prefault(image[2], image[3], unix.MADV_POPULATE_WRITE)
 	}
 }
+
+// Forwarded are the signals that someone may send to sbx and mean the command.
+// SIGCHLD, SIGURG, SIGPIPE and the faults are sbx's own; SIGKILL and SIGSTOP
+// cannot be caught, and the first takes the sandbox with it.
+var Forwarded = [...]unix.Signal{
+	unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
+	unix.SIGALRM, unix.SIGWINCH, unix.SIGCONT, unix.SIGTSTP, unix.SIGIO, unix.SIGPWR, unix.SIGVTALRM,
+}
+
+// holdSignals blocks them in all threads that the runtime will have, but the one
+// that it makes for os/signal: they wait until sbx can pass them on.
+//
+//go:norace
+//go:nosplit
+func holdSignals() {
+	var set uint64
+	for _, s := range Forwarded {
+		set |= 1 << (uint(s) - 1)
+	}
+	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&set)), 0, 8, 0, 0)
+	early.held = true
+}
+
+// SignalsHeld says that no signal of Forwarded is lost, however late sbx takes
+// them in hand.
+func SignalsHeld() bool { return early.held }
 
 // image is where the program lies: code and read-only data, zeroes (the linker's
 // runtime.text to runtime.epclntab, runtime.bss to runtime.ebss).

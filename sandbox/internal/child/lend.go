@@ -87,6 +87,9 @@ func (c *compiler) send(kind uint32, count int) {
 // receive takes descriptors from sbx, each with a message of its own, and puts
 // them at borrowFD and above.
 func (c *compiler) receive(count int) {
+	if borrowFD+count > lowerFD {
+		c.err = fmt.Errorf("cannot share the layer: there are more than %d mounts of it", lowerFD-borrowFD)
+	}
 	for i := range count {
 		iov := [2]uintptr{put(c.m, [8]byte{}), 8}
 		m := msghdr{iov: put(c.m, iov), iovlen: 1, control: c.header, controllen: 24}

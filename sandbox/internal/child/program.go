@@ -33,9 +33,10 @@ const (
 	statusFD = 3 // the socket to sbx, close-on-exec
 	// highFD is where the ends of the socket are at first, out of the way.
 	highFD = 10
-	// borrowFD is the first of what sbx has sent, sendFD of what is sent to it.
-	borrowFD = 230
-	sendFD   = 250
+	// sendFD is the first of what is sent to sbx, borrowFD of what has come from
+	// it: below lowerFD, as limits may be low.
+	borrowFD = 20
+	sendFD   = 12
 )
 
 // Values of table.released.
