@@ -175,7 +175,7 @@ func TestForwarded(t *testing.T) {
 	h := start(t, counting)
 	for round := range 2 {
 		for _, s := range child.Forwarded {
-			sig := s.(unix.Signal)
+			sig := s
 			if sig == unix.SIGTSTP || sig == unix.SIGUSR2 {
 				continue
 			}
