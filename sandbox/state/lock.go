@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -355,8 +356,9 @@ func (k *Lock) setAside(dir string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return unix.ENOTDIR
 	}
+	first := rand.IntN(asides) // mostly free, where the first ones are taken
 	for i := range asides {
-		aside := dir + ".old" + strconv.Itoa(i)
+		aside := dir + ".old" + strconv.Itoa((first+i)%asides)
 		switch err := unix.Rename(dir, aside); err {
 		case unix.ENOTEMPTY, unix.EEXIST:
 		default:

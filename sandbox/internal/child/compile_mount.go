@@ -1,8 +1,8 @@
 package child
 
 import (
-	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"path"
 	"strings"
 	"unsafe"
@@ -360,12 +360,10 @@ func (c *compiler) aside(name string, flags uint64) {
 
 // asideName is a name that nothing has: the run before may have left one.
 func asideName(name string) string {
-	var b [4]byte
-	unix.Getrandom(b[:], 0)
 	if len(name) > 200 {
 		name = name[:200]
 	}
-	return name + ".sbx-aside-" + hex.EncodeToString(b[:])
+	return fmt.Sprintf("%s.sbx-aside-%08x", name, rand.Uint32())
 }
 
 // symlink creates a symlink; on a build's ground it replaces what is there.

@@ -136,10 +136,11 @@ func Copies(userns, mount, count int) (mounts []int, err error) {
 		return nil, err
 	}
 	err = p.Give(userns, mount)
+	control := make([]byte, controlRoom)
 	for err == nil && len(mounts) < count {
 		var r record
 		var fds []int
-		if r, fds, err = p.message(0); err == nil && r.kind <= recordExit {
+		if r, fds, err = p.message(0, control); err == nil && r.kind <= recordExit {
 			p.last = &r
 			break
 		}
@@ -158,6 +159,9 @@ func Copies(userns, mount, count int) (mounts []int, err error) {
 	return mounts, nil
 }
 
+// controlRoom is room for the descriptors of a message.
+const controlRoom = 64
+
 // Give sends the child a descriptor that its plan takes (plan.Borrow, plan.Join).
 func (p *Process) Give(fds ...int) error {
 	for _, fd := range fds {
@@ -174,8 +178,9 @@ func (p *Process) Lent() (*Lent, error) {
 	p.reading.Lock()
 	defer p.reading.Unlock()
 	l := &Lent{}
+	control := make([]byte, controlRoom)
 	for len(l.Namespaces) == 0 || len(l.Mounts) < len(p.plan.Lent()) {
-		r, fds, err := p.message(0)
+		r, fds, err := p.message(0, control)
 		switch {
 		case err == nil && r.kind == recordNamespaces:
 			l.Namespaces = fds
@@ -194,10 +199,10 @@ func (p *Process) Lent() (*Lent, error) {
 	return l, nil
 }
 
-// message reads one message of the child's: io.EOF after the last.
-func (p *Process) message(flags int) (r record, fds []int, err error) {
+// message reads one message of the child's: io.EOF after the last. Without a buffer
+// for control messages the kernel closes what comes with it.
+func (p *Process) message(flags int, control []byte) (r record, fds []int, err error) {
 	buf := unsafe.Slice((*byte)(unsafe.Pointer(&r)), unsafe.Sizeof(r))
-	control := make([]byte, 64)
 	for {
 		n, m, _, _, err := unix.Recvmsg(p.status, buf, control, flags|unix.MSG_CMSG_CLOEXEC)
 		switch {
@@ -208,12 +213,15 @@ func (p *Process) message(flags int) (r record, fds []int, err error) {
 		case err != nil:
 			return r, nil, err
 		}
+		if n != len(buf) {
+			return r, nil, errors.New("internal error: the sandbox sends something else than records")
+		}
+		if m == 0 {
+			return r, nil, nil
+		}
 		messages, err := unix.ParseSocketControlMessage(control[:m])
 		if err == nil && len(messages) == 1 {
 			fds, err = unix.ParseUnixRights(&messages[0])
-		}
-		if err == nil && n != len(buf) {
-			err = errors.New("internal error: the sandbox sends something else than records")
 		}
 		return r, fds, err
 	}

@@ -298,11 +298,10 @@ func (p *Process) Wait(ended func()) (Ending, error) {
 	p.reading.Lock()
 	defer p.reading.Unlock()
 	for p.last == nil {
-		r, fds, err := p.message(unix.MSG_DONTWAIT)
+		r, _, err := p.message(unix.MSG_DONTWAIT, nil)
 		if err != nil {
 			break
 		}
-		CloseAll(fds)
 		if r.kind <= recordExit {
 			p.last = &r
 		}
