@@ -41,6 +41,8 @@ var early struct {
 func Early() bool { return early.pid != 0 }
 
 // earlyEntry is begin for sbx_start, which calls it as Go calls Go.
+//
+//lint:ignore U1000 entry_amd64.s and entry_arm64.s read it
 var earlyEntry = begin
 
 // begin is called by sbx_start with the command line. A failure is no failure:
@@ -101,7 +103,8 @@ func holdSignals() {
 func SignalsHeld() bool { return early.held }
 
 // image is where the program lies: code and read-only data, zeroes (the linker's
-// runtime.text to runtime.epclntab, runtime.bss to runtime.ebss).
+// runtime.text to runtime.epclntab, runtime.bss to runtime.ebss). The assembly sets
+// it.
 var image [4]uintptr
 
 // prefault maps pages at once that the program touches anyway, one by one. It
