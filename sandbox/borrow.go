@@ -32,7 +32,10 @@ type borrowed struct {
 	fds    []int
 }
 
-func (b *borrowed) close() { child.CloseAll(b.fds) }
+func (b *borrowed) close() {
+	child.CloseAll(b.fds)
+	b.fds = nil
+}
 
 // awaitOther is how long a run that lives and does not answer is waited for: it
 // may have begun a moment ago, or end in a moment.

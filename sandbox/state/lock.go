@@ -124,7 +124,7 @@ var patience = 20 * time.Second
 func (l Layer) lock(who string, runs int) (*Lock, error) {
 	k := &Lock{Layer: l, live: -1}
 	var err error
-	if k.fd, err = l.hold(); err != nil {
+	if k.fd, err = l.hold(nil); err != nil {
 		return nil, err
 	}
 	stamp, others, _ := k.read()
@@ -149,8 +149,9 @@ func (l Layer) lock(who string, runs int) (*Lock, error) {
 	return k, nil
 }
 
-// hold opens and locks the file "lock".
-func (l Layer) hold() (fd int, err error) {
+// hold opens and locks the file "lock". wait, if not nil, is called before it is
+// waited for.
+func (l Layer) hold(wait func()) (fd int, err error) {
 	name := filepath.Join(l.Dir, "lock")
 	deadline, pause := time.Now().Add(patience), time.Millisecond
 	for {
@@ -178,6 +179,10 @@ func (l Layer) hold() (fd int, err error) {
 			return -1, &Error{Do: "lock", What: fmt.Sprintf("the layer %q", l.Name), Err: err, Fix: "sbx --state DIR -- COMMAND"}
 		case time.Now().After(deadline):
 			return -1, &BusyError{Layer: l, Run: who}
+		}
+		if wait != nil {
+			wait()
+			wait = nil
 		}
 		time.Sleep(pause)
 		pause = min(2*pause, 20*time.Millisecond)
@@ -250,17 +255,26 @@ func (k *Lock) Share() error {
 // was killed whose mounts may still be alive.
 func (k *Lock) Leave() (atRest bool, err error) {
 	if k.fd < 0 {
-		fd, err := k.Layer.hold()
+		// Who has "lock" may be a run that starts, and waits until this one lends
+		// it its mounts, which it does no more, or lets go of "live".
+		fd, err := k.Layer.hold(k.leaveLive)
+		k.leaveLive()
 		if err != nil {
 			return false, err
 		}
 		k.fd = fd
-		unix.Close(k.live)
-		k.live = -1
 		_, k.runs, _ = k.read()
 		k.Live = k.Layer.lives()
 	}
 	return !k.Live && k.runs == 1 && !k.Unclean, nil
+}
+
+// leaveLive lets go of "live".
+func (k *Lock) leaveLive() {
+	if k.live >= 0 {
+		unix.Close(k.live)
+		k.live = -1
+	}
 }
 
 // beforeBoot says whether a time stamp is older than the kernel's start.
@@ -278,8 +292,10 @@ func beforeBoot(stamp string) bool {
 // nobody has seen to it.
 func (k *Lock) Unlock() {
 	if k.fd < 0 {
+		if k.live < 0 {
+			return // Leave has failed, after a long wait
+		}
 		if _, err := k.Leave(); err != nil {
-			unix.Close(k.live)
 			return
 		}
 	}

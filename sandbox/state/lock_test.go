@@ -320,3 +320,53 @@ func TestIndexes(t *testing.T) {
 		}
 	})
 }
+
+// TestLeaveWhileWaited: a run that starts has "lock" and waits for one that ends,
+// which needs "lock" to do so.
+func TestLeaveWhileWaited(t *testing.T) {
+	_, l := newStore(t)
+	ending, err := l.Lock("ending", "ids")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ending.Share(); err != nil {
+		t.Fatal(err)
+	}
+	starting, err := l.Lock("starting", "ids")
+	if err != nil || !starting.Live {
+		t.Fatalf("Live = %v, %v", starting.Live, err)
+	}
+	left := make(chan bool)
+	go func() {
+		atRest, err := ending.Leave()
+		left <- err == nil && !atRest
+	}()
+	for deadline := time.Now().Add(patience / 2); starting.Live; starting.Look() {
+		if time.Now().After(deadline) {
+			t.Fatal("the run that ends does not let go of the layer")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if !starting.Unclean {
+		t.Error("nothing makes sure that the mounts of the other run are gone")
+	}
+	if err := starting.Prepare(nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := starting.Share(); err != nil {
+		t.Fatal(err)
+	}
+	if !<-left {
+		t.Error("the run that ends cannot leave, or takes the layer for at rest")
+	}
+	ending.Unlock()
+	if atRest, err := starting.Leave(); err != nil || !atRest {
+		t.Errorf("the last run: at rest %v, %v", atRest, err)
+	}
+	starting.Unlock()
+	next, err := l.Lock("next", "ids")
+	if err != nil || next.Unclean || next.Live {
+		t.Errorf("then: %+v, %v", next, err)
+	}
+	next.Unlock()
+}
