@@ -63,7 +63,9 @@ func (pub *published) begin(s *Session, o Options, process *child.Process, p pla
 	if err != nil {
 		return err
 	}
-	if !lock.Live {
+	if !lock.Live || p.Brings() {
+		// Not before: others must find all mounts of the layer, as they would make
+		// those that they do not find.
 		if err := lock.Share(); err != nil {
 			return err
 		}

@@ -336,6 +336,15 @@ func (p Plan) Lent() []string {
 	return list
 }
 
+// Brings says whether the plan mounts an upper directory itself, and borrows not
+// all of them.
+func (p Plan) Brings() bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool {
+		o, ok := s.(Overlay)
+		return ok && o.Upper != "" && o.Borrowed == 0
+	})
+}
+
 // BuildProbe asks the kernel whether the upper directories that a plan mounts
 // are free. It succeeds if all of them are, and fails with EBUSY if one is
 // mounted.
