@@ -88,9 +88,10 @@ func (s *Session) join(o Options) (Status, error) {
 		kinds, fds = without(kinds, "net"), append(append([]int(nil), fds[:3]...), fds[4:]...)
 	}
 	join := plan.BuildJoin(p, kinds, p.Exec)
+	signals := supervise.Take()
 	process, err := child.Launch(join.Namespaces, nil)
 	if err == nil {
-		err = process.Start(join)
+		err = process.Start(join, signals.Taken)
 	}
 	if err == nil {
 		err = process.Give(fds...)
@@ -98,7 +99,7 @@ func (s *Session) join(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	end, err := supervise.Wait(process)
+	end, err := supervise.Wait(process, signals)
 	if err != nil {
 		return Status{}, err
 	}

@@ -208,8 +208,9 @@ func (p *Process) Abandon() {
 	p.Wait(nil)
 }
 
-// Start lets a launched child go on with the plan, which must fit it.
-func (p *Process) Start(next plan.Plan) error {
+// Start lets a launched child go on with the plan, which must fit it. before is
+// called when all is ready for that.
+func (p *Process) Start(next plan.Plan, before ...func()) error {
 	p.plan = next
 	c := p.compiler()
 	c.step, c.given = len(p.launched), p.given
@@ -226,6 +227,9 @@ func (p *Process) Start(next plan.Plan) error {
 		c.err = p.mapIDs()
 	}
 	if c.err == nil {
+		for _, f := range before {
+			f()
+		}
 		p.table.release(releasedAll)
 		return nil
 	}
