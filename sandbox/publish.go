@@ -95,7 +95,7 @@ func (pub *published) end() {
 
 // describe is what others learn of the run.
 func (s *Session) describe(o Options, p plan.Plan) share.Run {
-	terms, _ := json.Marshal(terms{Root: o.Root, AllowUserns: o.AllowUserns, Processes: o.Processes, Net: s.Policy.Network})
+	terms, _ := json.Marshal(terms{Root: o.Root, AllowUserns: o.AllowUserns, IDs: p.SetsIDs(), Processes: o.Processes, Net: s.Policy.Network})
 	return share.Run{
 		ID: s.Run, PID: os.Getpid(), Tree: s.Tree.Root, Layer: s.Layer.Name, Command: o.Args, Dir: s.Policy.Dir, Started: s.started.Unix(),
 		LayerDir: s.Layer.Dir, Uppers: p.Lent(), Protected: s.protected(), Policy: terms,

@@ -300,9 +300,13 @@ func machineID(l Layer) string {
 }
 
 // BuildJoin runs a command in the namespaces of another run, with the limits and
-// the filter of its own plan, and no more than that.
-func BuildJoin(of Plan, kinds []string, c Exec) Plan {
+// the filter of its own plan, and no more than that. ids says that the run has other
+// ids than the caller's, which have no name there: root's above all must not get in.
+func BuildJoin(of Plan, kinds []string, ids bool, c Exec) Plan {
 	p := Plan{Namespaces: Namespaces{Shared: true}, Exec: c, Steps: []Step{Join{Kinds: kinds}}}
+	if ids {
+		p.Steps = append(p.Steps, SetIDs{UID: 0, GID: 0})
+	}
 	for _, s := range of.Steps {
 		switch s.(type) {
 		case Scope:
@@ -334,6 +338,11 @@ func (p Plan) Lent() []string {
 		}
 	}
 	return list
+}
+
+// SetsIDs says whether the command has ids that are not the caller's, 0 inside.
+func (p Plan) SetsIDs() bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool { _, ok := s.(SetIDs); return ok })
 }
 
 // Brings says whether the plan mounts an upper directory itself, and borrows not
