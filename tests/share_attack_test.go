@@ -66,3 +66,20 @@ func (a account) lockTaken(t *testing.T, want bool) {
 		time.Sleep(50 * time.Microsecond)
 	}
 }
+
+// TestJoinKilled: kill -9 of an sbx that has joined a command to a run ends that
+// command, and not the run.
+func TestJoinKilled(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, nil)
+	a.background(t, tree, "--", "sleep", "1000")
+	a.lives(t, tree, 1)
+	joined := a.background(t, tree, "run", "--join", "last", "--", "sh", "-c", "echo $$; exec tail -f /dev/null")
+	soon(t, "the joined command", func() bool { return joined.out.String() != "" })
+	joined.Process.Kill()
+	soon(t, "the end of the joined command", func() bool {
+		return a.sbx(t, tree, "run", "--join", "last", "--", "pgrep", "-x", "tail").Status == 1
+	})
+	a.lives(t, tree, 1)
+}

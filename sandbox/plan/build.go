@@ -323,6 +323,14 @@ func BuildJoin(of Plan, kinds []string, ids bool, c Exec) Plan {
 	return p
 }
 
+// Joins says whether the command gets into the pid namespace of another run.
+func (p Plan) Joins() bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool {
+		j, ok := s.(Join)
+		return ok && slices.Contains(j.Kinds, "pid")
+	})
+}
+
 // BuildCopy makes copies of a detached mount, in the user namespace that owns it.
 func BuildCopy(count int) Plan {
 	return Plan{Namespaces: Namespaces{Shared: true}, Steps: []Step{Join{Kinds: []string{"user"}}, Copy{Count: count}}}

@@ -217,7 +217,7 @@ func (p *Process) Start(next plan.Plan, before ...func()) error {
 	c.steps(next.Steps[len(p.launched):])
 	c.end()
 	p.table.setup = c.take()
-	c.command(p.table, next.Exec)
+	c.command(p.table, next.Exec, next.Joins())
 	p.table.command = c.take()
 	p.table.watch = c.m.strs(next.Watch, list[uintptr](c.m, len(next.Watch)))
 	if c.err == nil && len(c.m.rest) < 1<<20 {
