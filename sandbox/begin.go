@@ -39,7 +39,7 @@ func (b *Begun) Abandon() {
 
 // start runs the plan in the child that was begun, or in a new one where it does
 // not fit.
-func (b *Begun) start(p plan.Plan, given []int) (*child.Process, error) {
+func (b *Begun) start(p plan.Plan, given []int, before ...func()) (*child.Process, error) {
 	if b == nil || b.err == nil && (b.process == nil || !b.process.Fits(p)) {
 		b.Abandon()
 		process, err := child.Launch(p.Namespaces, nil, given...)
@@ -50,5 +50,5 @@ func (b *Begun) start(p plan.Plan, given []int) (*child.Process, error) {
 	}
 	process := b.process
 	b.process = nil
-	return process, process.Start(p)
+	return process, process.Start(p, before...)
 }

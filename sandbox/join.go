@@ -20,6 +20,7 @@ import (
 // terms are the options of a run that whoever joins it is held to.
 type terms struct {
 	Root, AllowUserns bool
+	IDs               bool // plan.Plan.SetsIDs
 	Processes         uint64
 	Net               policy.Network
 }
@@ -87,10 +88,11 @@ func (s *Session) join(o Options) (Status, error) {
 		// It is the host's, which nobody may enter again, and has been left never.
 		kinds, fds = without(kinds, "net"), append(append([]int(nil), fds[:3]...), fds[4:]...)
 	}
-	join := plan.BuildJoin(p, kinds, p.Exec)
+	join := plan.BuildJoin(p, kinds, t.IDs, p.Exec)
+	signals := supervise.Take()
 	process, err := child.Launch(join.Namespaces, nil)
 	if err == nil {
-		err = process.Start(join)
+		err = process.Start(join, signals.Taken)
 	}
 	if err == nil {
 		err = process.Give(fds...)
@@ -98,7 +100,7 @@ func (s *Session) join(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	end, err := supervise.Wait(process)
+	end, err := supervise.Wait(process, signals)
 	if err != nil {
 		return Status{}, err
 	}

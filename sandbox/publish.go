@@ -64,7 +64,9 @@ func (pub *published) begin(s *Session, o Options, process *child.Process, p pla
 	if err != nil {
 		return err
 	}
-	if !lock.Live {
+	if !lock.Live || p.Brings() {
+		// Not before: others must find all mounts of the layer, as they would make
+		// those that they do not find.
 		if err := lock.Share(); err != nil {
 			return err
 		}
@@ -94,7 +96,7 @@ func (pub *published) end() {
 
 // describe is what others learn of the run.
 func (s *Session) describe(o Options, p plan.Plan) share.Run {
-	terms, _ := json.Marshal(terms{Root: o.Root, AllowUserns: o.AllowUserns, Processes: o.Processes, Net: s.Policy.Network})
+	terms, _ := json.Marshal(terms{Root: o.Root, AllowUserns: o.AllowUserns, IDs: p.SetsIDs(), Processes: o.Processes, Net: s.Policy.Network})
 	return share.Run{
 		ID: s.Run, PID: os.Getpid(), Tree: s.Tree.Root, Layer: s.Layer.Name, Command: o.Args, Dir: s.Policy.Dir, Started: s.started.Unix(),
 		LayerDir: s.Layer.Dir, Uppers: p.Lent(), Protected: s.protected(), Policy: terms,

@@ -109,7 +109,8 @@ func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *
 		return child.Ending{}, err
 	}
 	defer child.CloseAll(given)
-	process, err := b.start(p, given)
+	signals := supervise.Take()
+	process, err := b.start(p, given, signals.Taken)
 	if err != nil {
 		return child.Ending{}, err
 	}
@@ -118,7 +119,7 @@ func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *
 		return child.Ending{}, err
 	}
 	others.close() // a mount lives for as long as a descriptor of it does
-	if lock.Live {
+	if lock.Live && !p.Brings() {
 		if err := lock.Share(); err != nil {
 			process.Abandon()
 			return child.Ending{}, err
@@ -132,7 +133,7 @@ func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *
 	}
 	pub := s.publish(o, process, p, lock)
 	defer pub.end()
-	return supervise.Wait(process)
+	return supervise.Wait(process, signals)
 }
 
 // sweepAfter is when a run has the time to delete what earlier ones have left: a

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -102,4 +103,30 @@ func noProcesses(t *testing.T, a account) {
 	}
 	out, _ := exec.Command("ps", "-o", "pid,ppid,stat,wchan:20,args", "-U", strconv.Itoa(a.UID)).Output()
 	t.Errorf("left behind:\n%s", out)
+}
+
+// TestSignalledEarly: a signal that comes as soon as the command can take one
+// reaches it, and is not the end of sbx.
+func TestSignalledEarly(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, nil)
+	for i := range 40 {
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1} {
+			cmd := a.command(tree, nil, sbxPath, "--", "sh", "-c", `trap "exit 9" TERM INT HUP QUIT USR1; echo up; while :; do sleep 0.01; done`)
+			out, err := cmd.StdoutPipe()
+			if err == nil {
+				err = cmd.Start()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			out.Read(make([]byte, 3))
+			cmd.Process.Signal(sig)
+			cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != 9 {
+				t.Fatalf("round %d: %v ends sbx with %v", i, sig, cmd.ProcessState)
+			}
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -127,4 +128,49 @@ func TestEscapeRootReach(t *testing.T) {
 	dir := a.dir(t)
 	services := []service{serve(t, "unix", dir+"/s"), serve(t, "unix", tree+"/s"), serve(t, "unix", fmt.Sprintf("@sbx-root-%d", os.Getpid())), serve(t, "tcp", "127.0.0.1:0")}
 	mustBeClosed(t, a, tree, nil, services...)
+}
+
+// TestEscapeRootJoin: a command that root joins to a run has the ids of the run, not
+// those of root.
+func TestEscapeRootJoin(t *testing.T) {
+	a := rootAccount(t)
+	tree := a.tree(t, nil)
+	run := a.background(t, tree, "--", "sleep", "1000")
+	pid := a.lives(t, tree, 1)[0]["pid"].(float64)
+	const look = "id -u; id -G; touch /tmp/made in-tree && stat -c %u /tmp/made in-tree; kill -0 $(pgrep -x sleep) && echo same; sleep 1000"
+	joined := a.background(t, tree, "run", "--join", "last", "--", "sh", "-c", look)
+	soon(t, "the joined command", func() bool { return strings.HasSuffix(joined.out.String(), "same\n") })
+	if got := joined.out.String(); got != "0\n0\n0\n0\nsame\n" {
+		t.Errorf("the joined command says %q", got)
+	}
+	// The host's view of both: command of the run, joined command.
+	ids := map[string]bool{}
+	for _, sbx := range []int{int(pid), joined.Process.Pid} {
+		for _, init := range children(sbx) {
+			for _, command := range children(init) {
+				data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", command))
+				_, rest, _ := strings.Cut(string(data), "\nUid:")
+				line, _, _ := strings.Cut(rest, "\n")
+				ids[strings.Fields(line)[0]] = true
+			}
+		}
+	}
+	if len(ids) != 1 {
+		t.Errorf("the commands run as %v", ids)
+	}
+	run.Process.Kill()
+	joined.ends(t)
+}
+
+// children are the processes that a process has begun.
+func children(pid int) (list []int) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, f := range files {
+		data, _ := os.ReadFile(f)
+		for _, word := range strings.Fields(string(data)) {
+			child, _ := strconv.Atoi(word)
+			list = append(list, child)
+		}
+	}
+	return list
 }

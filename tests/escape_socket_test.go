@@ -264,3 +264,22 @@ func TestEscapeSocketX(t *testing.T) {
 		t.Errorf("the display is named inside: %v", r)
 	}
 }
+
+// TestEscapeSocketRun: where a rule shows the state directory, a build reaches the
+// sockets of runs, and nobody answers.
+func TestEscapeSocketRun(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, nil)
+	a.background(t, tree, "--layer", "other", "--", "sleep", "1000")
+	a.lives(t, tree, 1)
+	state := filepath.Join(a.Home, ".local/state/sbx")
+	show := []string{"--ro", state, "--ro", filepath.Dir(sbxPath), "--"}
+	if r := a.sbx(t, tree, append(show, "sh", "-c", "test -S "+state+"/runs/*/socket")...); r.Status != 0 {
+		t.Fatalf("the control finds no socket: %v", r)
+	}
+	if r := a.sbx(t, tree, append(show, sbxPath, "ps", "--json", "--state", state)...); r.Status != 0 || strings.TrimSpace(r.Stdout) != "[]" {
+		t.Error(r)
+	}
+	a.lives(t, tree, 1)
+}

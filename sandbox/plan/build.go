@@ -300,9 +300,13 @@ func machineID(l Layer) string {
 }
 
 // BuildJoin runs a command in the namespaces of another run, with the limits and
-// the filter of its own plan, and no more than that.
-func BuildJoin(of Plan, kinds []string, c Exec) Plan {
+// the filter of its own plan, and no more than that. ids says that the run has other
+// ids than the caller's, which have no name there: root's above all must not get in.
+func BuildJoin(of Plan, kinds []string, ids bool, c Exec) Plan {
 	p := Plan{Namespaces: Namespaces{Shared: true}, Exec: c, Steps: []Step{Join{Kinds: kinds}}}
+	if ids {
+		p.Steps = append(p.Steps, SetIDs{UID: 0, GID: 0})
+	}
 	for _, s := range of.Steps {
 		switch s.(type) {
 		case Scope:
@@ -317,6 +321,14 @@ func BuildJoin(of Plan, kinds []string, c Exec) Plan {
 		}
 	}
 	return p
+}
+
+// Joins says whether the command gets into the pid namespace of another run.
+func (p Plan) Joins() bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool {
+		j, ok := s.(Join)
+		return ok && slices.Contains(j.Kinds, "pid")
+	})
 }
 
 // BuildCopy makes copies of a detached mount, in the user namespace that owns it.
@@ -334,6 +346,20 @@ func (p Plan) Lent() []string {
 		}
 	}
 	return list
+}
+
+// SetsIDs says whether the command has ids that are not the caller's, 0 inside.
+func (p Plan) SetsIDs() bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool { _, ok := s.(SetIDs); return ok })
+}
+
+// Brings says whether the plan mounts an upper directory itself, and borrows not
+// all of them.
+func (p Plan) Brings() bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool {
+		o, ok := s.(Overlay)
+		return ok && o.Upper != "" && o.Borrowed == 0
+	})
 }
 
 // BuildProbe asks the kernel whether the upper directories that a plan mounts

@@ -9,6 +9,7 @@
 //
 // That somebody answers is what says that the run lives. The directories above are
 // closed to other users, and both sides compare the other's uid (SO_PEERCRED in
-// unix(7)). Nothing inside a sandbox can reach the socket, and nothing here trusts
+// unix(7)). Nothing inside a sandbox can reach the socket, unless a rule shows the
+// state directory: such a client is refused (checkOutside). Nothing here trusts
 // what a sandbox has written.
 package share

@@ -99,6 +99,9 @@ func (s *Server) answer(c int) {
 	if _, err := checkPeer(c); err != nil {
 		return
 	}
+	if err := checkOutside(c); err != nil {
+		return
+	}
 	var q request
 	fds, err := receive(c, &q)
 	closeAll(fds)

@@ -15,8 +15,41 @@ import (
 
 // forwardAfter is when the command has surely been executed. To take signals in
 // hand costs the runtime a change of threads for each, which would compete with the
-// child's last steps.
+// child's last steps. Those that cannot wait (child.Held) are taken in hand before:
+// they would end sbx, and everything in the sandbox by SIGKILL.
 const forwardAfter = 15 * time.Millisecond
+
+// Signals are the signals of sbx, taken in hand.
+type Signals struct {
+	come  chan os.Signal
+	taken chan struct{}
+}
+
+// Take begins to take signals in hand, at the side. From then on they do not end
+// sbx, and wait for Wait.
+func Take() *Signals {
+	s := &Signals{make(chan os.Signal, 16), make(chan struct{})}
+	go func() {
+		s.take(false)
+		close(s.taken)
+	}()
+	return s
+}
+
+// Taken waits until those are taken in hand that would otherwise end sbx. A command
+// must not be executed before.
+func (s *Signals) Taken() { <-s.taken }
+
+// take takes those in hand that are held, or the others. There is no signal.Stop: it
+// takes as long, and sbx mostly exits when the command has. Until then the signals
+// have no effect.
+func (s *Signals) take(held bool) {
+	for _, sig := range child.Forwarded {
+		if child.Held(sig) == held && !signal.Ignored(sig) {
+			signal.Notify(s.come, sig)
+		}
+	}
+}
 
 // Wait passes signals to the sandbox until the command has ended and
 // everything in it is gone.
@@ -24,28 +57,19 @@ const forwardAfter = 15 * time.Millisecond
 // The command is in a session of its own, so Ctrl-C at the terminal reaches sbx
 // alone, and the command exactly once, through here. Ctrl-Z stops the command
 // and then sbx; SIGCONT resumes both.
-func Wait(p *child.Process) (child.Ending, error) {
+func Wait(p *child.Process, signals *Signals) (child.Ending, error) {
 	defer rememberTerminals().restore()
 	var over sync.Mutex // held while the pid may be used, and for good at the end
 	done := make(chan struct{})
-	after := time.Duration(0)
-	if child.SignalsHeld() {
-		after = forwardAfter
-	}
-	forward := time.AfterFunc(after, func() {
-		signals := make(chan os.Signal, 16)
-		// There is no signal.Stop: it takes as long, and sbx mostly exits when
-		// the command has. Until then the signals have no effect.
-		for _, s := range child.Forwarded {
-			if !signal.Ignored(s) {
-				signal.Notify(signals, s)
-			}
-		}
+	go func() {
+		later := time.After(forwardAfter)
 		for {
 			select {
 			case <-done:
 				return
-			case s := <-signals:
+			case <-later:
+				signals.take(true)
+			case s := <-signals.come:
 				sig := s.(unix.Signal)
 				over.Lock()
 				select {
@@ -59,8 +83,7 @@ func Wait(p *child.Process) (child.Ending, error) {
 				over.Unlock()
 			}
 		}
-	})
-	defer forward.Stop()
+	}()
 	return p.Wait(func() {
 		over.Lock()
 		close(done)

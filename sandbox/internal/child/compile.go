@@ -125,9 +125,15 @@ func (c *compiler) end() {
 // command prepares the process that becomes the command: a session of its own,
 // so that no signal and no terminal is shared with anything outside, and an empty
 // mask.
-func (c *compiler) command(t *table, e plan.Exec) {
+func (c *compiler) command(t *table, e plan.Exec, joins bool) {
 	m := c.m
 	c.add(unix.SYS_SETSID)
+	if joins {
+		// Its parent is not the pid 1 with which the kernel would kill it. What it
+		// starts itself is the run's. The parent is out of sight, getppid(2) gives 0.
+		c.add(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+		c.add(unix.SYS_GETPPID).demand(0)
+	}
 	for _, s := range e.KeepIgnored {
 		c.add(unix.SYS_RT_SIGACTION, uintptr(s), put(m, [8]uintptr{1}), 0, 8)
 	}

@@ -75,7 +75,7 @@ func TestCallNames(t *testing.T) {
 	c.end()
 	check("the frame", c.ops)
 	c = testCompiler(t)
-	c.command(&table{}, plan.Exec{Args: []string{"true"}, Path: []string{"/bin"}})
+	c.command(&table{}, plan.Exec{Args: []string{"true"}, Path: []string{"/bin"}}, false)
 	check("the command", c.ops)
 	if name := callName(1 << 20); name != "syscall 1048576" {
 		t.Errorf("an unknown call is %q", name)

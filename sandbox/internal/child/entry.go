@@ -91,7 +91,8 @@ var Forwarded = [...]unix.Signal{
 }
 
 // holdSignals blocks them in all threads that the runtime will have, but the one
-// that it makes for os/signal: they wait until sbx can pass them on.
+// that it makes for os/signal: they wait until sbx can pass them on. Those that end
+// a Go program the runtime does not leave blocked (see Held).
 //
 //go:norace
 //go:nosplit
@@ -146,9 +147,16 @@ func UseProcessors() {
 	}
 }
 
-// SignalsHeld says that no signal of Forwarded is lost, however late sbx takes
-// them in hand.
-func SignalsHeld() bool { return early.held }
+// Held says that a signal of Forwarded is not lost, however late sbx takes it in
+// hand. The runtime unblocks the others in each of its threads
+// (runtime/signal_unix.go:blockableSig), and they end sbx until then.
+func Held(s unix.Signal) bool {
+	switch s {
+	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
+		return false
+	}
+	return early.held
+}
 
 // image is where the program lies: code and read-only data, zeroes (the linker's
 // runtime.text to runtime.epclntab, runtime.bss to runtime.ebss). The assembly sets

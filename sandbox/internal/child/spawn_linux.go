@@ -102,7 +102,7 @@ func (t *table) child() {
 //go:nosplit
 func (t *table) await(part uint32) {
 	for {
-		now := atomic.LoadUint32(&t.released)
+		now := load(&t.released)
 		if now >= part {
 			return
 		}

@@ -208,15 +208,16 @@ func (p *Process) Abandon() {
 	p.Wait(nil)
 }
 
-// Start lets a launched child go on with the plan, which must fit it.
-func (p *Process) Start(next plan.Plan) error {
+// Start lets a launched child go on with the plan, which must fit it. before is
+// called when all is ready for that.
+func (p *Process) Start(next plan.Plan, before ...func()) error {
 	p.plan = next
 	c := p.compiler()
 	c.step, c.given = len(p.launched), p.given
 	c.steps(next.Steps[len(p.launched):])
 	c.end()
 	p.table.setup = c.take()
-	c.command(p.table, next.Exec)
+	c.command(p.table, next.Exec, next.Joins())
 	p.table.command = c.take()
 	p.table.watch = c.m.strs(next.Watch, list[uintptr](c.m, len(next.Watch)))
 	if c.err == nil && len(c.m.rest) < 1<<20 {
@@ -226,6 +227,9 @@ func (p *Process) Start(next plan.Plan) error {
 		c.err = p.mapIDs()
 	}
 	if c.err == nil {
+		for _, f := range before {
+			f()
+		}
 		p.table.release(releasedAll)
 		return nil
 	}

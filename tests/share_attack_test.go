@@ -1,0 +1,85 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestShareOwn: a run that shares some of its mounts and brings one of its own lends
+// that too before anybody else can make another of the same upper directory.
+func TestShareOwn(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	tree, more := a.tree(t, nil), a.tree(t, nil)
+	a.background(t, tree, "--", "sleep", "1000")
+	a.lives(t, tree, 1)
+	for i := range 5 {
+		// That a name is absent stays in the cache of a mount, whoever makes it in
+		// another: "second" is seen only where the mount is the same.
+		first := a.background(t, tree, "--with", more, "--", "sh", "-c",
+			fmt.Sprintf("cd %s; rm -f second; touch first%d; n=0; while [ ! -e second ]; do sleep 0.02; n=$((n+1)); [ $n -lt 500 ] || exit 9; done", more, i))
+		// It has the layer's lock while it starts, until others may come.
+		a.lockTaken(t, true)
+		a.lockTaken(t, false)
+		// As if it took long to make itself known.
+		first.Process.Signal(syscall.SIGSTOP)
+		second := a.background(t, tree, "--with", more, "--", "touch", more+"/second")
+		time.Sleep(500 * time.Millisecond)
+		first.Process.Signal(syscall.SIGCONT)
+		for _, r := range []*running{second, first} {
+			if err := r.ends(t); err != nil {
+				t.Fatalf("%v: %s", err, r.out.String())
+			}
+		}
+	}
+}
+
+// layerGlob matches names in the default layers.
+func (a account) layerGlob(pattern string) []string {
+	list, _ := filepath.Glob(filepath.Join(a.Home, ".local/state/sbx/trees/*/layers/default", pattern))
+	return list
+}
+
+// lockTaken waits until the lock of the one layer is taken, or free.
+func (a account) lockTaken(t *testing.T, want bool) {
+	t.Helper()
+	f, err := os.Open(a.layerGlob("lock")[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for deadline := time.Now().Add(limit); ; {
+		taken := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil
+		if !taken {
+			syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+		}
+		if taken == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the lock does not become taken=%v", want)
+		}
+		time.Sleep(50 * time.Microsecond)
+	}
+}
+
+// TestJoinKilled: kill -9 of an sbx that has joined a command to a run ends that
+// command, and not the run.
+func TestJoinKilled(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, nil)
+	a.background(t, tree, "--", "sleep", "1000")
+	a.lives(t, tree, 1)
+	joined := a.background(t, tree, "run", "--join", "last", "--", "sh", "-c", "echo $$; exec tail -f /dev/null")
+	soon(t, "the joined command", func() bool { return joined.out.String() != "" })
+	joined.Process.Kill()
+	soon(t, "the end of the joined command", func() bool {
+		return a.sbx(t, tree, "run", "--join", "last", "--", "pgrep", "-x", "tail").Status == 1
+	})
+	a.lives(t, tree, 1)
+}
