@@ -1,7 +1,10 @@
 package state
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -65,10 +68,11 @@ type place struct{ pair, path string }
 
 // notes are what the lines of a journal add up to.
 type notes struct {
-	seen  map[place]string
+	seen  map[string]map[string]string // by pair and path
 	keep  map[place]bool
 	temps map[Note]bool
 	lines int
+	room  int // how many paths to expect
 }
 
 func (n *notes) add(note Note) {
@@ -76,9 +80,19 @@ func (n *notes) add(note Note) {
 	at := place{note.Pair, note.Path}
 	switch note.Op {
 	case Seen:
-		n.seen[at] = note.Value
+		paths := n.seen[note.Pair]
+		if paths == nil {
+			// Nearly all are of one pair.
+			paths = make(map[string]string, n.room)
+			n.seen[strings.Clone(note.Pair)], n.room = paths, 0
+		}
+		paths[note.Path] = note.Value
 	case Forget:
-		delete(n.seen, at)
+		if paths := n.seen[note.Pair]; paths != nil {
+			if delete(paths, note.Path); len(paths) == 0 {
+				delete(n.seen, note.Pair)
+			}
+		}
 		delete(n.keep, at)
 	case Keep:
 		n.keep[at] = true
@@ -91,17 +105,25 @@ func (n *notes) add(note Note) {
 }
 
 // needed is how many lines say the same.
-func (n *notes) needed() int { return len(n.seen) + len(n.keep) + len(n.temps) }
+func (n *notes) needed() int {
+	sum := len(n.keep) + len(n.temps)
+	for _, paths := range n.seen {
+		sum += len(paths)
+	}
+	return sum
+}
 
 func newNotes(size int) notes {
-	return notes{seen: make(map[place]string, size), keep: map[place]bool{}, temps: map[Note]bool{}}
+	return notes{seen: map[string]map[string]string{}, keep: map[place]bool{}, temps: map[Note]bool{}, room: size}
 }
 
 // all are the lines of needed.
 func (n *notes) all(yield func(Note) bool) {
-	for at, value := range n.seen {
-		if !yield(Note{Seen, at.pair, at.path, value}) {
-			return
+	for pair, paths := range n.seen {
+		for path, value := range paths {
+			if !yield(Note{Seen, pair, path, value}) {
+				return
+			}
 		}
 	}
 	for at := range n.keep {
@@ -130,11 +152,14 @@ func (l Layer) Journal() (*Journal, error) {
 	}
 	f := os.NewFile(uintptr(fd), "journal")
 	defer f.Close()
-	data, err := io.ReadAll(f)
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	if err == nil {
+		j.notes, err = parseJournal(f, st.Size)
+	}
 	if err != nil {
 		return nil, &Error{Do: "read", What: fmt.Sprintf("the journal of the layer %q", l.Name), Err: err}
 	}
-	j.notes = parseJournal(data)
 	return j, nil
 }
 
@@ -151,7 +176,7 @@ func (l Layer) DropJournal() { unix.Unlink(l.journalFile()) }
 func (j *Journal) Seen(pair, path string) (value string, ok bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	value, ok = j.seen[place{pair, path}]
+	value, ok = j.seen[pair][path]
 	return value, ok
 }
 
@@ -167,14 +192,12 @@ func (j *Journal) Kept(pair, path string) bool {
 func (j *Journal) Paths(pair string) iter.Seq[string] {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var list []string
-	for at := range j.seen {
-		if at.pair == pair {
-			list = append(list, at.path)
-		}
+	list := make([]string, 0, len(j.seen[pair]))
+	for path := range j.seen[pair] {
+		list = append(list, path)
 	}
 	for at := range j.keep {
-		if _, ok := j.seen[at]; at.pair == pair && !ok {
+		if _, ok := j.seen[pair][at.path]; at.pair == pair && !ok {
 			list = append(list, at.path)
 		}
 	}
@@ -283,12 +306,10 @@ func (j *Journal) compact(fd int) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	data := make([]byte, st.Size)
-	n, err := pread(fd, data)
+	all, err := parseJournal(io.NewSectionReader(preader(fd), 0, st.Size), st.Size)
 	if err != nil {
 		return err
 	}
-	all := parseJournal(data[:n])
 	var buf []byte
 	for note := range all.all {
 		buf = note.append(buf)
@@ -312,17 +333,21 @@ func (j *Journal) compact(fd int) error {
 	return nil
 }
 
-func pread(fd int, buf []byte) (int, error) {
+// preader reads a descriptor, wherever its offset is.
+type preader int
+
+func (fd preader) ReadAt(buf []byte, off int64) (int, error) {
 	done := 0
 	for done < len(buf) {
-		n, err := unix.Pread(fd, buf[done:], int64(done))
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n == 0 {
+		n, err := unix.Pread(int(fd), buf[done:], off+int64(done))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
 			return done, err
+		case n == 0:
+			return done, io.EOF
 		}
-		done += n
+		done += max(n, 0)
 	}
 	return done, nil
 }
@@ -349,32 +374,52 @@ func (n Note) append(buf []byte) []byte {
 	buf = strconv.AppendQuote(buf, n.Path)
 	buf = append(buf, ' ')
 	buf = append(buf, n.Value...)
-	sum := crc32.ChecksumIEEE(buf[start+9:])
-	copy(buf[start:], fmt.Sprintf("%08x", sum))
+	var sum [4]byte
+	binary.BigEndian.PutUint32(sum[:], crc32.ChecksumIEEE(buf[start+9:]))
+	hex.Encode(buf[start:], sum[:])
 	return append(buf, '\n')
 }
 
-func parseJournal(data []byte) notes {
-	all := newNotes(bytes.Count(data, []byte("\n")))
-	for len(data) > 0 {
-		line, rest, whole := bytes.Cut(data, []byte("\n"))
-		data = rest
-		if note, ok := parseNote(line); ok && whole {
-			all.add(note)
-		} else {
-			all.lines++
+// lineSize is about what a line takes: it need not be exact.
+const lineSize = 96
+
+// parseJournal reads a journal of about size bytes. It goes by lines: the memory
+// is that of the notes.
+func parseJournal(from io.Reader, size int64) (notes, error) {
+	all := newNotes(int(min(size/lineSize, 1<<20)))
+	r := bufio.NewReaderSize(from, 64<<10)
+	for {
+		line, err := r.ReadSlice('\n')
+		if err == bufio.ErrBufferFull {
+			var rest []byte
+			line = bytes.Clone(line)
+			rest, err = r.ReadBytes('\n')
+			line = append(line, rest...)
+		}
+		if err != nil && err != io.EOF {
+			return all, err
+		}
+		whole := err == nil
+		if len(line) > 0 {
+			if note, ok := parseNote(bytes.TrimSuffix(line, []byte("\n"))); ok && whole {
+				all.add(note)
+			} else {
+				all.lines++
+			}
+		}
+		if !whole {
+			return all, nil
 		}
 	}
-	return all
 }
 
 // parseNote reads a line that append has written, and no other.
 func parseNote(line []byte) (n Note, ok bool) {
+	var sum [4]byte
 	if len(line) < 9 || line[8] != ' ' {
 		return n, false
 	}
-	sum, err := strconv.ParseUint(string(line[:8]), 16, 32)
-	if err != nil || crc32.ChecksumIEEE(line[9:]) != uint32(sum) {
+	if _, err := hex.Decode(sum[:], line[:8]); err != nil || crc32.ChecksumIEEE(line[9:]) != binary.BigEndian.Uint32(sum[:]) {
 		return n, false
 	}
 	op, rest, _ := strings.Cut(string(line[9:]), " ")
@@ -384,12 +429,33 @@ func parseNote(line []byte) (n Note, ok bool) {
 	}
 	n.Op = Op(i)
 	n.Pair, rest, _ = strings.Cut(rest, " ")
-	quoted, err := strconv.QuotedPrefix(rest)
-	if err != nil {
+	if n.Pair == "" {
 		return n, false
 	}
-	n.Path, err = strconv.Unquote(quoted)
-	value, ok := strings.CutPrefix(rest[len(quoted):], " ")
-	n.Value = value
-	return n, ok && err == nil && n.Pair != ""
+	if n.Path, rest, ok = unquote(rest); !ok {
+		return n, false
+	}
+	n.Value, ok = strings.CutPrefix(rest, " ")
+	return n, ok
+}
+
+// unquote takes a quoted string off. Most paths are as they are between the
+// quotes.
+func unquote(s string) (text, rest string, ok bool) {
+	if s == "" || s[0] != '"' {
+		return "", s, false
+	}
+	i := 1
+	for i < len(s) && ' ' <= s[i] && s[i] <= '~' && s[i] != '"' && s[i] != '\\' {
+		i++
+	}
+	if i < len(s) && s[i] == '"' {
+		return s[1:i], s[i+1:], true
+	}
+	quoted, err := strconv.QuotedPrefix(s)
+	if err != nil {
+		return "", s, false
+	}
+	text, err = strconv.Unquote(quoted)
+	return text, s[len(quoted):], err == nil
 }
