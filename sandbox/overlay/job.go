@@ -149,6 +149,7 @@ func (j *job) compare(c *comparer, e entry) (ch Change, err error) {
 		up = Stat{}
 	}
 	ch.Upper, ch.Lower = up, low
+	c.held = 0
 	if j.walk.opts.Lines {
 		defer func() {
 			if err == nil && ch.Kind != Same && ch.Kind != ModeChanged {

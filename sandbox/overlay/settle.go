@@ -31,7 +31,7 @@ func (o *Opened) settle(n Notes, remove bool) error {
 	if o.Empty() {
 		return s.end()
 	}
-	for c, err := range o.Changes(Options{Same: true}) {
+	for c, err := range o.Changes(Options{Same: true, Uncounted: true}) {
 		s.leave(c.Path)
 		if err != nil {
 			s.fail(err)

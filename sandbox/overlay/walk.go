@@ -20,6 +20,9 @@ type Options struct {
 	// host's, directories that merge, whiteouts over nothing. It is what settles
 	// a layer.
 	Same bool
+	// Uncounted leaves out what is in directories that only the layer has: it is
+	// not even looked at.
+	Uncounted bool
 	// Guard counts in Change.Refused what the guard refuses in directories that
 	// only the layer has.
 	Guard bool
