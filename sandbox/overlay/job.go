@@ -170,6 +170,8 @@ func (j *job) compare(c *comparer, e entry) (ch Change, err error) {
 	case up.Type() != low.Type():
 		ch.Kind = TypeChanged
 	case up.IsDir(): // it has just become one
+	case j.walk.opts.Known != nil && !j.opaque && up.IsRegular() && j.walk.opts.Known(ch.Path, up, low):
+		ch.Kind = Modified
 	default:
 		same, err := c.equal(j.lower.fd, j.upper.fd, e.key, low, up)
 		switch {

@@ -28,6 +28,9 @@ type Options struct {
 	Guard bool
 	// Lines counts the lines that differ, in files of up to MaxText.
 	Lines bool
+	// Known says of two regular files that they are known to differ, which spares
+	// reading them.
+	Known func(path string, up, low Stat) bool
 	// Paths, if there are any, restrict the walk to them and what is below them.
 	Paths []string
 }

@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,6 +33,8 @@ type Journal struct {
 	layer Layer
 	mu    sync.Mutex
 	notes
+	// shared says that another process has written since this one has read.
+	shared bool
 }
 
 // Note is a line of the journal.
@@ -59,9 +62,12 @@ const (
 	// temporaries, until Done.
 	Temp
 	Done
+	// Settled: at the time Value, in nanoseconds, the layer was at rest, and each
+	// file of the pair was compared with the host's afterwards.
+	Settled
 )
 
-var ops = [...]string{"seen", "forget", "keep", "temp", "done"}
+var ops = [...]string{"seen", "forget", "keep", "temp", "done", "settled"}
 
 // place is a path in one of the pairs.
 type place struct{ pair, path string }
@@ -71,8 +77,12 @@ type notes struct {
 	seen  map[string]map[string]string // by pair and path
 	keep  map[place]bool
 	temps map[Note]bool
-	lines int
-	room  int // how many paths to expect
+	// Of the pairs that are settled: when, and what has been seen since then.
+	settled map[string]int64
+	since   map[place]bool
+	lines   int
+	size    int64
+	room    int // how many paths to expect
 }
 
 func (n *notes) add(note Note) {
@@ -87,6 +97,9 @@ func (n *notes) add(note Note) {
 			n.seen[strings.Clone(note.Pair)], n.room = paths, 0
 		}
 		paths[note.Path] = note.Value
+		if _, ok := n.settled[note.Pair]; ok {
+			n.since[at] = true
+		}
 	case Forget:
 		if paths := n.seen[note.Pair]; paths != nil {
 			if delete(paths, note.Path); len(paths) == 0 {
@@ -101,6 +114,11 @@ func (n *notes) add(note Note) {
 	case Done:
 		note.Op = Temp
 		delete(n.temps, note)
+	case Settled:
+		if when, err := strconv.ParseInt(note.Value, 10, 64); err == nil {
+			n.settled[note.Pair] = when
+			maps.DeleteFunc(n.since, func(at place, _ bool) bool { return at.pair == note.Pair })
+		}
 	}
 }
 
@@ -114,10 +132,11 @@ func (n *notes) needed() int {
 }
 
 func newNotes(size int) notes {
-	return notes{seen: map[string]map[string]string{}, keep: map[place]bool{}, temps: map[Note]bool{}, room: size}
+	return notes{seen: map[string]map[string]string{}, keep: map[place]bool{}, temps: map[Note]bool{}, settled: map[string]int64{}, since: map[place]bool{}, room: size}
 }
 
-// all are the lines of needed.
+// all are the lines of needed. That pairs are settled is not among them: it says
+// something of the lines before it.
 func (n *notes) all(yield func(Note) bool) {
 	for pair, paths := range n.seen {
 		for path, value := range paths {
@@ -180,6 +199,17 @@ func (j *Journal) Seen(pair, path string) (value string, ok bool) {
 	return value, ok
 }
 
+// Settled is when the pair was settled for the last time, and Seen what it is if
+// the path was seen before that.
+func (j *Journal) Settled(pair, path string) (value string, when int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.since[place{pair, path}] {
+		return "", 0
+	}
+	return j.seen[pair][path], j.settled[pair]
+}
+
 // Kept says whether the layer's version of a path stays in any case.
 func (j *Journal) Kept(pair, path string) bool {
 	j.mu.Lock()
@@ -225,7 +255,8 @@ func (j *Journal) Write(sync bool, list ...Note) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err := j.write(sync, list); err != nil {
+	list, err := j.write(sync, list)
+	if err != nil {
 		return j.layer.broken(err)
 	}
 	for _, n := range list {
@@ -234,10 +265,11 @@ func (j *Journal) Write(sync bool, list ...Note) error {
 	return nil
 }
 
-func (j *Journal) write(sync bool, list []Note) error {
+// write gives the notes that were written.
+func (j *Journal) write(sync bool, list []Note) ([]Note, error) {
 	fd, err := lockJournal(j.layer.journalFile())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unix.Close(fd)
 	var buf []byte
@@ -245,11 +277,16 @@ func (j *Journal) write(sync bool, list []Note) error {
 	var st unix.Stat_t
 	var last [1]byte
 	if err := unix.Fstat(fd, &st); err != nil {
-		return err
+		return nil, err
+	}
+	if j.shared = j.shared || st.Size != j.size; j.shared {
+		// A pull of a layer that lived until now may just have seen what was
+		// compared before.
+		list = slices.DeleteFunc(slices.Clone(list), func(n Note) bool { return n.Op == Settled })
 	}
 	if st.Size > 0 {
 		if _, err := unix.Pread(fd, last[:], st.Size-1); err != nil {
-			return err
+			return nil, err
 		}
 		if last[0] != '\n' {
 			buf = append(buf, '\n')
@@ -259,17 +296,18 @@ func (j *Journal) write(sync bool, list []Note) error {
 		buf = n.append(buf)
 	}
 	if err := writeAll(fd, buf); err != nil {
-		return err
+		return nil, err
 	}
+	j.size = st.Size + int64(len(buf))
 	if sync {
 		if err := unix.Fdatasync(fd); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if j.lines+len(list) > 2*(j.needed()+len(list))+100 {
-		return j.compact(fd)
+		return list, j.compact(fd)
 	}
-	return nil
+	return list, nil
 }
 
 // lockJournal opens the file for appending, as the only one who does.
@@ -329,7 +367,7 @@ func (j *Journal) compact(fd int) error {
 	if err := unix.Rename(tmp, j.layer.journalFile()); err != nil {
 		return err
 	}
-	j.lines = all.needed()
+	j.lines, j.size = all.needed(), int64(len(buf))
 	return nil
 }
 
@@ -399,6 +437,7 @@ func parseJournal(from io.Reader, size int64) (notes, error) {
 		if err != nil && err != io.EOF {
 			return all, err
 		}
+		all.size += int64(len(line))
 		whole := err == nil
 		if len(line) > 0 {
 			if note, ok := parseNote(bytes.TrimSuffix(line, []byte("\n"))); ok && whole {

@@ -223,3 +223,31 @@ func BenchmarkJournalRead(b *testing.B) {
 		mustJournal(b, l)
 	}
 }
+
+// A pair is settled as to what was seen before, as long as one process writes.
+func TestJournalSettled(t *testing.T) {
+	l, j := newJournal(t)
+	must(t, j.Write(false, Note{Seen, ".", "a", "1"}, Note{Seen, "with/k", "a", "1"}, Note{Settled, ".", "", "7"}, Note{Seen, ".", "b", "2"}))
+	for _, j := range []*Journal{j, mustJournal(t, l)} {
+		for _, n := range []struct {
+			pair, path, value string
+			when              int64
+		}{{".", "a", "1", 7}, {".", "b", "", 0}, {".", "c", "", 7}, {"with/k", "a", "1", 0}} {
+			if value, when := j.Settled(n.pair, n.path); value != n.value || when != n.when {
+				t.Errorf("%s/%s: %q at %d", n.pair, n.path, value, when)
+			}
+		}
+	}
+	// Another has written what this one has not read.
+	must(t, mustJournal(t, l).Write(false, Note{Seen, ".", "a", "3"}))
+	must(t, j.Write(false, Note{Settled, ".", "", "8"}))
+	for _, j := range []*Journal{j, mustJournal(t, l)} {
+		if value, when := j.Settled(".", "b"); value != "" || when != 0 {
+			t.Errorf("b: %q at %d", value, when)
+		}
+	}
+	must(t, mustJournal(t, l).Write(false, Note{Settled, ".", "", "9"}))
+	if value, when := mustJournal(t, l).Settled(".", "a"); value != "3" || when != 9 {
+		t.Errorf("a: %q at %d", value, when)
+	}
+}
