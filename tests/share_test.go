@@ -3,6 +3,7 @@ package tests
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,8 +25,14 @@ type running struct {
 // makes it.
 func (a account) background(t *testing.T, tree string, args ...string) *running {
 	t.Helper()
+	return a.backgroundWith(t, tree, nil, args...)
+}
+
+// backgroundWith gives the run a standard input.
+func (a account) backgroundWith(t *testing.T, tree string, in io.Reader, args ...string) *running {
+	t.Helper()
 	r := &running{Cmd: a.command(tree, nil, sbxPath, args...), done: make(chan error, 1)}
-	r.Stdout, r.Stderr = &r.out, &r.out
+	r.Stdin, r.Stdout, r.Stderr = in, &r.out, &r.out
 	r.WaitDelay = 5 * time.Second
 	if err := r.Start(); err != nil {
 		t.Fatal(err)
