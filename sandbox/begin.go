@@ -23,6 +23,7 @@ func Begin() *Begun {
 	if !child.Early() {
 		return nil
 	}
+	child.Unpin()
 	first := plan.First(uint32(os.Geteuid()), uint32(os.Getegid()), host.LandlockABI())
 	process, err := child.Launch(plan.Namespaces{Net: true}, first)
 	return &Begun{process, err}

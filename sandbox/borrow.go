@@ -32,7 +32,10 @@ type borrowed struct {
 	fds    []int
 }
 
-func (b *borrowed) close() { child.CloseAll(b.fds) }
+func (b *borrowed) close() {
+	child.CloseAll(b.fds)
+	b.fds = nil
+}
 
 // awaitOther is how long a run that lives and does not answer is waited for: it
 // may have begun a moment ago, or end in a moment.
@@ -41,40 +44,47 @@ const awaitOther = 10 * time.Second
 // borrow takes the mounts that other runs have of the layer. Where it turns out
 // that none lives any more, the layer is this run's alone.
 func (s *Session) borrow(lock *state.Lock) (*borrowed, error) {
-	b := &borrowed{}
-	for deadline := time.Now().Add(awaitOther); lock.Live; lock.Look() {
-		var last error
-		for _, run := range Living(s.Store, s.Layer.Dir) {
-			b.runs = append(b.runs, run)
-			if !slices.ContainsFunc(run.Uppers, func(u string) bool { return !slices.Contains(b.uppers, u) }) {
-				continue
-			}
-			m, err := share.Borrow(s.Store.RunPath(run.ID))
-			if err != nil {
-				last = err
-				continue
-			}
-			for i, upper := range m.Run.Uppers {
-				if !slices.Contains(b.uppers, upper) {
-					b.uppers, b.fds = append(b.uppers, upper), append(b.fds, m.FDs[i])
-					m.FDs[i] = -1
-				}
-			}
-			m.Close()
-		}
+	deadline := time.Now().Add(awaitOther)
+	for lock.Live {
+		b, err := s.borrowNow()
 		if len(b.fds) > 0 {
 			return b, nil
 		}
-		b.runs = nil
 		if time.Now().After(deadline) {
-			if last == nil {
-				last = fmt.Errorf("it does not answer")
+			who := "it does not answer"
+			if err != nil {
+				who = err.Error()
 			}
-			return nil, &state.BusyError{Layer: s.Layer, Run: fmt.Sprintf("%v", last)}
+			return nil, &state.BusyError{Layer: s.Layer, Run: who}
 		}
-		time.Sleep(5 * time.Millisecond)
+		if err := lock.Again(5 * time.Millisecond); err != nil {
+			return nil, err
+		}
 	}
-	return b, nil
+	return &borrowed{}, nil
+}
+
+// borrowNow takes what the runs that answer lend, of each upper directory once.
+func (s *Session) borrowNow() (b *borrowed, last error) {
+	b = &borrowed{runs: Living(s.Store, s.Layer.Dir)}
+	for _, run := range b.runs {
+		if !slices.ContainsFunc(run.Uppers, func(u string) bool { return !slices.Contains(b.uppers, u) }) {
+			continue
+		}
+		m, err := share.Borrow(s.Store.RunPath(run.ID))
+		if err != nil {
+			last = err
+			continue
+		}
+		for i, upper := range m.Run.Uppers {
+			if !slices.Contains(b.uppers, upper) {
+				b.uppers, b.fds = append(b.uppers, upper), append(b.fds, m.FDs[i])
+				m.FDs[i] = -1
+			}
+		}
+		m.Close()
+	}
+	return b, last
 }
 
 // BusyError is a layer that runs have, where it must be at rest.

@@ -21,12 +21,26 @@
 //	supervise       signals, terminal, waiting
 //	state           what lies on disk, and the only writer there
 //	overlay         what a layer changes, and the way of that to the host
+//	share           how the runs of a layer find each other
+//	internal/early  what must be done before the standard library's inits
 //
 // # Processes
 //
-//	sbx              in the host's namespaces; waits, passes signals on
+//	sbx              in the host's namespaces; waits, passes signals on, lends mounts
 //	 └─ init         pid 1; cloned, never executed: a table of system calls
 //	     └─ command  in a session and process group of its own
+//
+// The runs of a layer are as many such trees, with namespaces of their own, and
+// one overlay mount of each upper directory:
+//
+//	first run                      another run
+//	  pid 1 mounts, and sends sbx    sbx asks the first for a copy (borrow.go)
+//	  a detached copy (child.Lent)   pid 1 mounts the copy, and sends its sbx
+//	  sbx answers (publish.go) ────► another, and so on
+//
+// The mount lives for as long as one of them does. Who starts or ends has the
+// layer's lock (state.Lock); the last to end brings the layer into order
+// (Session.settle).
 //
 // # What holds inside
 //
@@ -44,11 +58,26 @@
 //
 // # Decisions
 //
-// The child is begun before the policy is known (child.Launch). Chosen against
-// doing one after the other: making namespaces takes the kernel a millisecond,
-// and so does finding out what the run needs. The first steps of a plan must
-// therefore not depend on the policy; a plan that begins otherwise costs a
-// second clone. Revisit when making namespaces becomes cheap.
+// The child is begun before the policy is known, and before the Go runtime
+// (package child, entry.go). Chosen against doing one after the other: making
+// namespaces takes the kernel as long as the runtime takes to start, and a fork
+// costs least when nothing has been touched yet. The first steps of a plan must
+// therefore not depend on the policy; a plan that begins otherwise costs a second
+// clone. The price is an entry point of our own (-ldflags=-E=sbx_start) with a
+// hundred lines that run without a runtime; without the flag sbx clones later, and
+// is otherwise the same. Revisit when making namespaces becomes cheap.
+//
+// The runs of a layer share its mounts by copies that each sandbox sends before its
+// command exists. Chosen against entering the first run's mount namespace, which
+// the command could have prepared, and against one run at a time. A copy of a
+// detached mount can be made only where it is mounted: a short-lived process does
+// that in a mount namespace of its own (child.Copies). Hiding and read-only rules
+// below the tree hold for all runs of a layer (Session.agree), because without the
+// rule another run could unlink what the mask stands on.
+//
+// A run becomes known to others some milliseconds after its start
+// (publishAfter), and holds the lock until then: a short run pays nothing for what
+// only long ones need.
 //
 // Overlays with an upper are mounted volatile. Chosen against a plain mount:
 // its end writes back everything that is dirty on the upper's file system, other

@@ -43,6 +43,7 @@ func (s *Session) publish(o Options, process *child.Process, p plan.Plan, lock *
 		if pub.ended {
 			return
 		}
+		child.UseProcessors()
 		if err := pub.begin(s, o, process, p, lock); err != nil && !o.Throwaway {
 			o.warn("other runs cannot share the layer with this one: %v", err)
 		}

@@ -117,6 +117,7 @@ func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *
 		process.Abandon()
 		return child.Ending{}, err
 	}
+	others.close() // a mount lives for as long as a descriptor of it does
 	if lock.Live {
 		if err := lock.Share(); err != nil {
 			process.Abandon()

@@ -3,6 +3,7 @@ package seccomp
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -162,6 +163,11 @@ func TestKernelI386(t *testing.T) {
 	}
 	write(program32(20)) // getpid
 	if err := exec.Command(file).Run(); err != nil {
+		if errors.Is(err, unix.ENOEXEC) {
+			// Nothing that could be installed helps: the kernel was built without
+			// the ABI, or the hypervisor has none. There is nothing to filter.
+			t.Skip("this machine cannot execute 32 bit code at all")
+		}
 		if exit, ok := err.(*exec.ExitError); !ok || !exit.Exited() {
 			unavailable(t, "the kernel does not run i386 programs")
 		}

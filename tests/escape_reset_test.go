@@ -78,7 +78,7 @@ func TestEscapeResetLiveLayer(t *testing.T) {
 	cmd := a.command(tree, nil, sbxPath, "--", "sh", "-c", "echo made >made; ./victim hold")
 	background(t, cmd)
 	for _, args := range [][]string{{"reset"}, {"reset", "--all"}, {"reset", "--home"}} {
-		if r := a.sbx(t, tree, args...); r.Status == 0 || !strings.Contains(r.Stderr, "another run has it") {
+		if r := a.sbx(t, tree, args...); r.Status == 0 || !strings.Contains(r.Stderr, "these runs have it") {
 			t.Errorf("sbx %q while a run lives: %v", args, r)
 		}
 	}

@@ -177,6 +177,10 @@ func TestEscapeSyscallOtherABIs(t *testing.T) {
 		in := a.sbx(t, tree, "--", "./"+abi.name)
 		// The exit status is the errno.
 		t.Logf("%s: errno %d outside, %d inside", abi.name, out.Status, in.Status)
+		if out.Status == 128+int(unix.SIGSEGV) && in.Status == out.Status {
+			t.Logf("%s: this machine has no such gate", abi.name)
+			continue
+		}
 		if abi.name == "i386" || abi.name == "native" || abi.name == "i386-from-64" {
 			if out.Status == 0 {
 				works++

@@ -8,7 +8,16 @@
 //	sbx path [PLACE...] [FILE]
 //	sbx status [PLACE...] [--all] [--json | --porcelain | -z] [PATH...]
 //	sbx diff [PLACE...] [--stat | --name-only | --binary] [--exit-code] [PATH...]
-//	sbx reset [PLACE...] [--home | --all]
+//	sbx pull [PLACE...] [FLAG...] PATH... | --all [PATH...]
+//	sbx drop [PLACE...] PATH... | --shadowed | --all
+//	sbx reset [PLACE...] [--home | --all] [--force]
+//	sbx layer list | copy FROM TO | rm NAME...
+//	sbx export [PLACE...] [--home] >FILE
+//	sbx import [PLACE...] [--force] <FILE
+//	sbx gc [--yes]
+//	sbx ps [--json]
+//	sbx stop [--kill] RUN...
+//	sbx log [--json] [RUN]
 //	sbx doctor [-C DIR] [--state DIR] [--json]
 //	sbx completion bash | zsh | fish
 //	sbx help [VERB]

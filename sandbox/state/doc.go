@@ -5,7 +5,8 @@
 //	    tree                        the real path, quoted
 //	    layers/LAYER/
 //	      layer                     the id map that the layer was made with
-//	      lock                      flock(2) while a run has the layer; names the run
+//	      lock                      flock(2) while a run starts or ends (Lock)
+//	      live                      flock(2), shared, while runs have the layer
 //	      upper/ work/              the overlay of the tree
 //	      with/ git/ cow/           those of other directories, KEY/{upper,work};
 //	                                with/KEY/source is the path, quoted
@@ -13,6 +14,8 @@
 //	      pull                      flock(2) of what brings files out
 //	      caches/                   that of the caches in $HOME
 //	      home/                     $HOME inside
+//	  runs/RUN/socket               of a run that lives (package share)
+//	  runs/RUN.json                 what is left of a run
 //	  trash/                        renamed away, being deleted
 //
 // What is in upper, in home and in the like was written by builds and is

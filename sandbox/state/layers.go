@@ -74,7 +74,8 @@ func (l Layer) User() string {
 		return ""
 	}
 	k := Lock{fd: fd}
-	return cmp.Or(k.who(), "a run")
+	_, _, who := k.read()
+	return cmp.Or(who, "a run")
 }
 
 // Dirs are the directories of the layer that hold files of builds, relative to

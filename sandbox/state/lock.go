@@ -3,7 +3,6 @@ package state
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -29,7 +28,9 @@ type Lock struct {
 	Live   bool
 	fd     int  // "lock", -1 while it is Shared
 	live   int  // "live", -1 until it is Shared
-	runs   int  // how many have begun and not ended in order
+	left   bool // it was
+	runs   int  // how many have begun and not ended in order, this one included
+	who    string
 	mapped bool // the layer's files belong to more ids than the caller's
 }
 
@@ -86,7 +87,8 @@ func (l Layer) Take(who string) (*Lock, error) {
 func (l Layer) alone(who string) (*Lock, error) {
 	k, err := l.lock(who, 0)
 	if err == nil && k.Live {
-		err = &BusyError{Layer: l, Run: k.who()}
+		_, _, who := k.read()
+		err = &BusyError{Layer: l, Run: who}
 		unix.Close(k.fd)
 	}
 	if err != nil {
@@ -122,12 +124,12 @@ var patience = 20 * time.Second
 // missing and no run lives, one was killed. The line is overwritten, never
 // truncated: that takes a file system ten times as long.
 func (l Layer) lock(who string, runs int) (*Lock, error) {
-	k := &Lock{Layer: l, live: -1}
+	k := &Lock{Layer: l, live: -1, runs: runs, who: strings.ReplaceAll(who, "\n", " ")}
 	var err error
 	if k.fd, err = l.hold(); err != nil {
 		return nil, err
 	}
-	stamp, others, _ := k.read()
+	stamp, _, _ := k.read()
 	if stamp != "" && stamp[0] != ended {
 		k.Live = l.lives()
 		k.Unclean = !k.Live
@@ -136,13 +138,9 @@ func (l Layer) lock(who string, runs int) (*Lock, error) {
 		k.Lost = beforeBoot(stamp)
 	}
 	if k.Live {
-		k.runs = others
+		return k, nil // Share counts it
 	}
-	k.runs += runs
-	if k.Live && runs == 0 {
-		return k, nil // it only looks
-	}
-	if err := k.write(who); err != nil {
+	if err := k.write(); err != nil {
 		unix.Close(k.fd)
 		return nil, l.broken(err)
 	}
@@ -198,13 +196,8 @@ func (k *Lock) read() (stamp string, runs int, who string) {
 	return stamp, runs, who
 }
 
-func (k *Lock) who() string {
-	_, _, who := k.read()
-	return who
-}
-
-func (k *Lock) write(who string) error {
-	line := fmt.Sprintf("%d %d %.200s\n", time.Now().Unix(), k.runs, strings.ReplaceAll(who, "\n", " "))
+func (k *Lock) write() error {
+	line := fmt.Sprintf("%d %d %.200s\n", time.Now().Unix(), k.runs, k.who)
 	_, err := unix.Pwrite(k.fd, []byte(line), 0)
 	return err
 }
@@ -219,16 +212,31 @@ func (l Layer) lives() bool {
 	return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil
 }
 
-// Look looks again whether other runs have the layer. Where they have gone without
-// ending in order it is unclean, and this run's alone.
-func (k *Lock) Look() {
-	if k.Live = k.Layer.lives(); !k.Live {
-		k.Unclean, k.runs = true, 1
+// Again lets go of the lock for a moment, for runs that want to end, and takes it
+// as Layer.Lock did.
+func (k *Lock) Again(pause time.Duration) error {
+	unix.Close(k.fd)
+	time.Sleep(pause)
+	again, err := k.Layer.lock(k.who, k.runs)
+	if err != nil {
+		k.fd = -1
+		return err
 	}
+	again.mapped = k.mapped
+	*k = *again
+	return nil
 }
 
-// Share lets other runs have the layer too.
+// Share lets other runs have the layer too, or counts this one among those that
+// have it.
 func (k *Lock) Share() error {
+	if k.Live {
+		_, others, _ := k.read()
+		k.runs += others
+		if err := k.write(); err != nil {
+			return k.Layer.broken(err)
+		}
+	}
 	fd, err := unix.Open(filepath.Join(k.Layer.Dir, "live"), unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err == nil {
 		// Those who look hold it for a moment, and have "lock": nobody does.
@@ -256,7 +264,7 @@ func (k *Lock) Leave() (atRest bool, err error) {
 		}
 		k.fd = fd
 		unix.Close(k.live)
-		k.live = -1
+		k.live, k.left = -1, true
 		_, k.runs, _ = k.read()
 		k.Live = k.Layer.lives()
 	}
@@ -277,17 +285,22 @@ func beforeBoot(stamp string) bool {
 // kernel ends its mounts before that. The mark of a run that was killed stays if
 // nobody has seen to it.
 func (k *Lock) Unlock() {
+	shared := k.live >= 0 || k.left
 	if k.fd < 0 {
+		if k.live < 0 {
+			return // Again failed
+		}
 		if _, err := k.Leave(); err != nil {
 			unix.Close(k.live)
 			return
 		}
 	}
 	switch {
-	case k.Live && k.runs > 0:
-		_, _, who := k.read()
+	case k.Live && shared:
+		_, _, k.who = k.read()
 		k.runs--
-		k.write(who)
+		k.write()
+	case k.Live: // never counted
 	case !k.Live && k.runs <= 1 && !k.Unclean:
 		unix.Pwrite(k.fd, []byte{ended}, 0)
 	}
@@ -320,100 +333,6 @@ func (l Layer) claim(ids string) error {
 func (l Layer) IDs() string {
 	data, _ := os.ReadFile(filepath.Join(l.Dir, "layer"))
 	return string(data)
-}
-
-// Prepare makes the layer's directories. A work directory must be fresh: what a
-// volatile mount leaves in it makes the kernel refuse the next, and after a run
-// that was killed anything may lie there. The old one is renamed away, because to
-// empty it takes longer than the mount; Sweep deletes it.
-func (k *Lock) Prepare(dirs, work []string) error {
-	for _, d := range work {
-		if err := k.setAside(filepath.Join(k.Layer.Dir, d)); err != nil {
-			return k.Layer.broken(err)
-		}
-	}
-	for _, d := range dirs {
-		if err := k.Layer.directory(filepath.Join(k.Layer.Dir, d)); err != nil {
-			return k.Layer.broken(err)
-		}
-	}
-	k.Unclean = false
-	return nil
-}
-
-// asides bounds the work directories that wait to be swept.
-const asides = 16
-
-// setAside renames a work directory away, or empties it where that cannot be.
-func (k *Lock) setAside(dir string) error {
-	if k.mapped {
-		return gone(emptyDir(dir))
-	}
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return gone(err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return unix.ENOTDIR
-	}
-	first := rand.IntN(asides) // mostly free, where the first ones are taken
-	for i := range asides {
-		aside := dir + ".old" + strconv.Itoa((first+i)%asides)
-		switch err := unix.Rename(dir, aside); err {
-		case unix.ENOTEMPTY, unix.EEXIST:
-		default:
-			return gone(err)
-		}
-	}
-	// Many short runs in a row.
-	k.sweep(dir)
-	return gone(emptyDir(dir))
-}
-
-// gone takes the error of what is not there to be removed as success.
-func gone(err error) error {
-	if err == unix.ENOENT {
-		return nil
-	}
-	return err
-}
-
-// Sweep deletes what Prepare has renamed away, in this run and in runs that were
-// too short to sweep. It may run while the layer is mounted.
-func (k *Lock) Sweep(work []string) {
-	for _, d := range work {
-		k.sweep(filepath.Join(k.Layer.Dir, d))
-	}
-}
-
-func (k *Lock) sweep(dir string) {
-	for i := range asides {
-		remove(dir + ".old" + strconv.Itoa(i))
-	}
-}
-
-// directory makes a directory of the layer, all of whose parents are sbx's own.
-// The build owns what it sees as the root of its tree or home, and may have
-// taken its permissions away.
-func (l Layer) directory(dir string) error {
-	err := unix.Mkdir(dir, 0o755)
-	if err == unix.ENOENT {
-		return os.MkdirAll(dir, 0o755)
-	}
-	if err != unix.EEXIST {
-		return err
-	}
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return unix.ENOTDIR
-	}
-	if st.Mode&0o700 != 0o700 && int(st.Uid) == os.Geteuid() {
-		return os.Chmod(dir, 0o755)
-	}
-	return nil
 }
 
 // Discard moves the whole layer into the trash, and says where.

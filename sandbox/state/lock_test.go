@@ -320,3 +320,85 @@ func TestIndexes(t *testing.T) {
 		}
 	})
 }
+
+// TestAgain: a run that starts lets those end that it waits for, and then has the
+// layer as they have left it.
+func TestAgain(t *testing.T) {
+	_, l := newStore(t)
+	ending := mustLock(t, l, "ids")
+	if err := ending.Prepare(nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := ending.Share(); err != nil {
+		t.Fatal(err)
+	}
+	starting := mustLock(t, l, "ids")
+	if !starting.Live {
+		t.Fatal("the first run is not seen")
+	}
+	left := make(chan error, 1)
+	go func() {
+		atRest, err := ending.Leave()
+		if err == nil && !atRest {
+			err = errors.New("not at rest")
+		}
+		ending.Unlock()
+		left <- err
+	}()
+	for deadline := time.Now().Add(10 * time.Second); starting.Live; {
+		if time.Now().After(deadline) {
+			t.Fatal("the run that ends cannot")
+		}
+		if err := starting.Again(time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-left; err != nil || starting.Unclean {
+		t.Errorf("the first run: %v; the layer is unclean: %v", err, starting.Unclean)
+	}
+	starting.Unlock()
+	k := mustLock(t, l, "ids")
+	if k.Unclean || k.Live {
+		t.Errorf("afterwards: %+v", k)
+	}
+	k.Unlock()
+}
+
+// TestCount: the layer is at rest when the last of several runs has ended, and is
+// not where one of them was killed.
+func TestCount(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		_, l := newStore(t)
+		var runs []*Lock
+		for range 3 {
+			k := mustLock(t, l, "ids")
+			if err := k.Prepare(nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			if err := k.Share(); err != nil {
+				t.Fatal(err)
+			}
+			runs = append(runs, k)
+		}
+		// One that starts and fails was never counted.
+		mustLock(t, l, "ids").Unlock()
+		if kill {
+			unix.Close(runs[1].live)
+		}
+		for i, k := range runs {
+			if kill && i == 1 {
+				continue
+			}
+			atRest, err := k.Leave()
+			if err != nil || atRest != (i == 2 && !kill) {
+				t.Errorf("kill %v: run %d: at rest %v, %v", kill, i, atRest, err)
+			}
+			k.Unlock()
+		}
+		k := mustLock(t, l, "ids")
+		if k.Unclean != kill || k.Live {
+			t.Errorf("kill %v: unclean %v, live %v", kill, k.Unclean, k.Live)
+		}
+		k.Unlock()
+	}
+}

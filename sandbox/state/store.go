@@ -187,7 +187,8 @@ func (l Layer) create() error {
 
 // write makes a small file, whole or not at all.
 func (l Layer) write(file, data string) error {
-	tmp := file + ".new"
+	// Runs that start in the same instant may all make it.
+	tmp := fmt.Sprintf("%s.new%d", file, os.Getpid())
 	if err := os.WriteFile(tmp, []byte(data), 0o600); err != nil {
 		return l.broken(err)
 	}

@@ -1,6 +1,8 @@
 package child
 
 import (
+	"math/bits"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -33,6 +35,9 @@ var early struct {
 	// with this one.
 	pid, memory uintptr
 	held        bool // see holdSignals
+	// cpus are the processors of the caller, of which so many bytes are known.
+	cpus     [128]byte
+	cpuBytes uintptr
 	// status is the socket: this end, the child's.
 	status [2]int32
 }
@@ -41,6 +46,8 @@ var early struct {
 func Early() bool { return early.pid != 0 }
 
 // earlyEntry is begin for sbx_start, which calls it as Go calls Go.
+//
+//lint:ignore U1000 entry_amd64.s and entry_arm64.s read it
 var earlyEntry = begin
 
 // begin is called by sbx_start with the command line. A failure is no failure:
@@ -69,6 +76,7 @@ func begin(argc uintptr, argv *[1 << 20]*[1 << 20]byte) {
 	default:
 		early.pid = pid
 		holdSignals()
+		oneProcessor()
 		prefault(image[0], image[1], unix.MADV_POPULATE_READ)
 		prefault(image[2], image[3], unix.MADV_POPULATE_WRITE)
 	}
@@ -96,12 +104,55 @@ func holdSignals() {
 	early.held = true
 }
 
+// oneProcessor keeps the process on the processor where it is, until Unpin. The
+// runtime then has one P and makes one thread instead of four, whose start would
+// delay sbx and whose search for work the child.
+//
+//go:norace
+//go:nosplit
+func oneProcessor() {
+	n, _, errno := syscall.RawSyscall6(unix.SYS_SCHED_GETAFFINITY, 0, unsafe.Sizeof(early.cpus), uintptr(unsafe.Pointer(&early.cpus)), 0, 0, 0)
+	if errno != 0 {
+		return // more than 1024 processors
+	}
+	var cpu uint32
+	if _, _, errno := syscall.RawSyscall6(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0, 0, 0, 0); errno != 0 || uintptr(cpu/8) >= n {
+		return
+	}
+	var one [128]byte
+	one[cpu/8] = 1 << (cpu % 8)
+	_, _, errno = syscall.RawSyscall6(unix.SYS_SCHED_SETAFFINITY, 0, n, uintptr(unsafe.Pointer(&one)), 0, 0, 0)
+	if errno == 0 {
+		early.cpuBytes = n
+	}
+}
+
+// Unpin gives the calling thread the caller's processors again, and those that it
+// starts. It is called on the main thread, before there are threads that matter.
+func Unpin() {
+	if early.cpuBytes > 0 {
+		syscall.RawSyscall6(unix.SYS_SCHED_SETAFFINITY, 0, early.cpuBytes, uintptr(unsafe.Pointer(&early.cpus)), 0, 0, 0)
+	}
+}
+
+// UseProcessors gives the runtime the caller's processors again.
+func UseProcessors() {
+	n := 0
+	for _, b := range early.cpus[:early.cpuBytes] {
+		n += bits.OnesCount8(b)
+	}
+	if n > 0 && runtime.GOMAXPROCS(0) < n {
+		runtime.GOMAXPROCS(n)
+	}
+}
+
 // SignalsHeld says that no signal of Forwarded is lost, however late sbx takes
 // them in hand.
 func SignalsHeld() bool { return early.held }
 
 // image is where the program lies: code and read-only data, zeroes (the linker's
-// runtime.text to runtime.epclntab, runtime.bss to runtime.ebss).
+// runtime.text to runtime.epclntab, runtime.bss to runtime.ebss). The assembly sets
+// it.
 var image [4]uintptr
 
 // prefault maps pages at once that the program touches anyway, one by one. It

@@ -56,13 +56,13 @@ func (c *compiler) keep(s slot, fd int) {
 
 // msghdr and cmsghdr are those of sendmsg(2) and cmsg(3), without Go pointers.
 type msghdr struct {
-	name       uintptr
-	namelen    uint32
+	_          uintptr // msg_name
+	_          uint32  // msg_namelen
 	iov        uintptr
 	iovlen     uintptr
 	control    uintptr
 	controllen uintptr
-	flags      int32
+	_          int32 // msg_flags
 }
 
 type cmsghdr struct {
