@@ -56,7 +56,7 @@ func (pub *published) begin(s *Session, o Options, process *child.Process, p pla
 	if err != nil {
 		return nil // the sandbox has ended, which is told elsewhere
 	}
-	pub.lender = &lender{namespaces: lent.Namespaces, mounts: lent.Mounts}
+	pub.lender = newLender(lent)
 	if pub.dir, err = s.Store.MakeRun(s.Run); err != nil {
 		return err
 	}
@@ -108,41 +108,70 @@ type lender struct {
 	mu         sync.Mutex
 	namespaces []int
 	mounts     []int
+	// ready are second copies of the mounts, -1 where there is none: to make them
+	// takes as long as starting a run.
+	ready  []int
+	timer  *time.Timer
+	closed bool
+}
+
+// readyAfter is when a run makes the first copies: one that lives for less is
+// rarely asked.
+const readyAfter = 200 * time.Millisecond
+
+func newLender(lent *child.Lent) *lender {
+	l := &lender{namespaces: lent.Namespaces, mounts: lent.Mounts}
+	for range l.mounts {
+		l.ready = append(l.ready, -1)
+	}
+	l.timer = time.AfterFunc(readyAfter, l.refill)
+	return l
+}
+
+// refill makes the copies for the next one who asks.
+func (l *lender) refill() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.mounts {
+		l.copy(i) // an error is told who asks
+	}
+}
+
+// copy makes a copy of a mount, if there is none.
+func (l *lender) copy(i int) error {
+	if l.ready[i] >= 0 {
+		return nil
+	}
+	if l.closed || l.mounts[i] < 0 {
+		return fmt.Errorf("a copy of a mount could not be made before")
+	}
+	two, err := child.Copies(l.namespaces[0], l.mounts[i], 2)
+	if err != nil {
+		l.mounts[i] = -1
+		return err
+	}
+	l.mounts[i], l.ready[i] = two[0], two[1]
+	return nil
 }
 
 // Mounts gives copies, and keeps as many.
 func (l *lender) Mounts() ([]int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fds := make([]int, 0, 1+len(l.mounts))
-	give := func(fd int) error {
-		fd, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-		if err == nil {
-			fds = append(fds, fd)
-		}
-		return err
-	}
-	err := give(l.namespaces[0])
-	for i := range l.mounts {
-		if err != nil {
-			break
-		}
-		if l.mounts[i] < 0 {
-			err = fmt.Errorf("a copy of a mount could not be made before")
-			break
-		}
-		var two []int
-		if two, err = child.Copies(l.namespaces[0], l.mounts[i], 2); err != nil {
-			l.mounts[i] = -1
-			break
-		}
-		l.mounts[i] = two[0]
-		fds = append(fds, two[1])
-	}
+	owner, err := unix.FcntlInt(uintptr(l.namespaces[0]), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		child.CloseAll(fds)
 		return nil, err
 	}
+	fds := []int{owner}
+	for i := range l.mounts {
+		if err := l.copy(i); err != nil {
+			child.CloseAll(fds)
+			return nil, err
+		}
+		fds = append(fds, l.ready[i])
+		l.ready[i] = -1
+	}
+	l.timer.Reset(0)
 	return fds, nil
 }
 
@@ -163,8 +192,11 @@ func (l *lender) Namespaces() ([]int, error) {
 }
 
 func (l *lender) close() {
+	l.timer.Stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.closed = true
+	child.CloseAll(l.ready)
 	child.CloseAll(l.namespaces)
 	child.CloseAll(l.mounts)
 }

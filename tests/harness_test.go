@@ -89,7 +89,7 @@ var accounts atomic.Int32
 
 // newAccount makes an account with an empty HOME. Called by an ordinary user it
 // has that user's ids.
-func newAccount(t *testing.T) account {
+func newAccount(t testing.TB) account {
 	t.Helper()
 	a := account{UID: os.Getuid(), GID: os.Getgid()}
 	if a.UID == 0 {
@@ -109,7 +109,7 @@ func newAccount(t *testing.T) account {
 
 // tempDir is a directory that every user can pass through, and that is deleted
 // whatever a build has left in it.
-func tempDir(t *testing.T) string {
+func tempDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(tempBase(), "sbx-test-")
 	if err != nil {
@@ -144,7 +144,7 @@ func removeAll(dir string) {
 }
 
 // dir is a fresh directory of the account, outside its HOME.
-func (a account) dir(t *testing.T) string {
+func (a account) dir(t testing.TB) string {
 	t.Helper()
 	d := filepath.Join(tempDir(t), "tree")
 	a.mkTree(t, d, nil)
@@ -152,7 +152,7 @@ func (a account) dir(t *testing.T) string {
 }
 
 // tree is a fresh source tree: a directory with files and a .git directory.
-func (a account) tree(t *testing.T, files map[string]string) string {
+func (a account) tree(t testing.TB, files map[string]string) string {
 	t.Helper()
 	d := a.dir(t)
 	a.mkTree(t, d, map[string]string{".git/HEAD": "ref: refs/heads/main\n", ".git/config": "", ".git/objects/": "", ".git/refs/": ""})
@@ -162,7 +162,7 @@ func (a account) tree(t *testing.T, files map[string]string) string {
 
 // mkTree fills a directory, and gives all of it to the account. A name that
 // ends in a slash is a directory, a text that starts with "-> " a symlink.
-func (a account) mkTree(t *testing.T, dir string, files map[string]string) {
+func (a account) mkTree(t testing.TB, dir string, files map[string]string) {
 	t.Helper()
 	check := func(err error) {
 		if err != nil {
@@ -224,7 +224,7 @@ func (r result) String() string {
 }
 
 // sbx runs sbx in a directory, with nothing on stdin.
-func (a account) sbx(t *testing.T, dir string, args ...string) result {
+func (a account) sbx(t testing.TB, dir string, args ...string) result {
 	t.Helper()
 	return finish(t, a.command(dir, nil, sbxPath, args...))
 }
@@ -233,7 +233,7 @@ func (a account) sbx(t *testing.T, dir string, args ...string) result {
 const limit = time.Minute
 
 // finish runs a prepared program to its end.
-func finish(t *testing.T, cmd *exec.Cmd) result {
+func finish(t testing.TB, cmd *exec.Cmd) result {
 	t.Helper()
 	var out, errs lockedBuffer
 	if cmd.Stdout == nil {

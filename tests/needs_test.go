@@ -9,7 +9,7 @@ import (
 // missing skips a test for a reason. With SBX_MUST_WORK=1, as in CI, that is a
 // failure: a machine that is meant to run all tests must not pass by running
 // fewer.
-func missing(t *testing.T, format string, args ...any) {
+func missing(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("SBX_MUST_WORK") == "1" {
 		t.Fatalf("SBX_MUST_WORK=1, and "+format, args...)
@@ -18,7 +18,7 @@ func missing(t *testing.T, format string, args ...any) {
 }
 
 // needTool skips where a program is not installed.
-func needTool(t *testing.T, names ...string) {
+func needTool(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		if _, err := exec.LookPath(name); err != nil {
@@ -30,7 +30,7 @@ func needTool(t *testing.T, names ...string) {
 // needUserNS skips where an ordinary user cannot have a user namespace that
 // mounts. That clone(2) succeeds says nothing: where AppArmor restricts user
 // namespaces only the capabilities are missing.
-func needUserNS(t *testing.T) {
+func needUserNS(t testing.TB) {
 	t.Helper()
 	needTool(t, "unshare")
 	a := newAccount(t)
@@ -42,7 +42,7 @@ func needUserNS(t *testing.T) {
 
 // needRoot skips a test that only root can set up. It is no failure under
 // SBX_MUST_WORK: ordinary users run the tests too.
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs to be run by root")

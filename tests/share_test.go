@@ -3,6 +3,7 @@ package tests
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,10 +23,16 @@ type running struct {
 
 // background starts a run, and waits until the file "up" is there: its command
 // makes it.
-func (a account) background(t *testing.T, tree string, args ...string) *running {
+func (a account) background(t testing.TB, tree string, args ...string) *running {
+	t.Helper()
+	return a.backgroundWith(t, tree, nil, args...)
+}
+
+// backgroundWith gives the run a standard input.
+func (a account) backgroundWith(t testing.TB, tree string, in io.Reader, args ...string) *running {
 	t.Helper()
 	r := &running{Cmd: a.command(tree, nil, sbxPath, args...), done: make(chan error, 1)}
-	r.Stdout, r.Stderr = &r.out, &r.out
+	r.Stdin, r.Stdout, r.Stderr = in, &r.out, &r.out
 	r.WaitDelay = 5 * time.Second
 	if err := r.Start(); err != nil {
 		t.Fatal(err)
@@ -36,7 +43,7 @@ func (a account) background(t *testing.T, tree string, args ...string) *running 
 }
 
 // ends waits for the end of a run.
-func (r *running) ends(t *testing.T) error {
+func (r *running) ends(t testing.TB) error {
 	t.Helper()
 	select {
 	case err := <-r.done:
@@ -49,7 +56,7 @@ func (r *running) ends(t *testing.T) error {
 }
 
 // soon waits for a condition.
-func soon(t *testing.T, what string, ok func() bool) {
+func soon(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -74,7 +81,7 @@ func there(path string) bool {
 }
 
 // lives waits until so many runs answer.
-func (a account) lives(t *testing.T, tree string, count int) []map[string]any {
+func (a account) lives(t testing.TB, tree string, count int) []map[string]any {
 	t.Helper()
 	var list []map[string]any
 	soon(t, fmt.Sprintf("%d runs", count), func() bool {

@@ -10,6 +10,9 @@ import (
 // comparer compares files; it is its buffers.
 type comparer struct {
 	a, b []byte
+	// held, if it is not 0, is the size of two files that differ and that a and b
+	// have all of.
+	held int
 	quit chan struct{} // closed when nobody waits any more
 }
 
@@ -95,6 +98,9 @@ func (c *comparer) files(lowerDir, upperDir int, name string, low, up Stat) (boo
 			return false, err
 		}
 		if n != m || !bytes.Equal(c.a[:n], c.b[:m]) {
+			if n == m && int64(n) == low.Size {
+				c.held = n
+			}
 			return false, nil
 		}
 		if n == 0 {
@@ -167,6 +173,13 @@ func openRegular(dir int, name string, seen Stat) (int, error) {
 func (c *comparer) lines(j *job, name string, low, up Stat) (l Lines, err error) {
 	var a, b []byte
 	c.grow()
+	if c.held > 0 {
+		a, b = c.a[:c.held], c.b[:c.held]
+		if l.Binary = isBinary(a) || isBinary(b); l.Binary {
+			return l, nil
+		}
+		return countLines(a, b), nil
+	}
 	if low.Exists() {
 		if a, l.Binary, err = c.text(&c.a, j.lower.fd, name, low); err != nil || l.Binary {
 			return l, err
@@ -180,13 +193,20 @@ func (c *comparer) lines(j *job, name string, low, up Stat) (l Lines, err error)
 	if low.Type() != up.Type() { // one goes, the other comes
 		return Lines{Added: len(splitLines(string(b))), Removed: len(splitLines(string(a)))}, nil
 	}
+	return countLines(a, b), nil
+}
+
+// countLines counts the lines in which two texts differ.
+func countLines(a, b []byte) (l Lines) {
 	a, b = trimLines(a, b)
 	for _, e := range diffLines(splitLines(string(a)), splitLines(string(b))) {
 		l.Removed += e.a1 - e.a0
 		l.Added += e.b1 - e.b0
 	}
-	return l, nil
+	return l
 }
+
+func isBinary(data []byte) bool { return bytes.IndexByte(data, 0) >= 0 }
 
 // trimLines takes the lines away that two files have in common at their ends.
 func trimLines(a, b []byte) (x, y []byte) {
@@ -228,5 +248,5 @@ func (c *comparer) text(buf *[]byte, dir int, name string, st Stat) (data []byte
 	}
 	defer unix.Close(fd)
 	n, err := preadFull(fd, (*buf)[:st.Size], 0)
-	return (*buf)[:n], bytes.IndexByte((*buf)[:n], 0) >= 0, err
+	return (*buf)[:n], isBinary((*buf)[:n]), err
 }

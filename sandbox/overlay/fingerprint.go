@@ -73,7 +73,9 @@ func ParseFingerprint(s string) (Fingerprint, error) {
 		if !more {
 			return f, errFingerprint
 		}
-		w[i], rest, more = strings.Cut(rest, ":")
+		if w[i], rest, more = strings.Cut(rest, ":"); i > 0 && !canonical(w[i]) {
+			return f, errFingerprint
+		}
 	}
 	if more || len(w[0]) != 1 || !strings.Contains(types, w[0]) {
 		return f, errFingerprint
@@ -86,11 +88,16 @@ func ParseFingerprint(s string) (Fingerprint, error) {
 	if err1 != nil || err2 != nil || err3 != nil || err4 != nil || err5 != nil {
 		return f, errFingerprint
 	}
-	f = Fingerprint{Type: w[0][0], Mode: uint32(mode), Size: size, Mtime: mtime, Ctime: ctime, Ino: ino}
-	if f.String() != s {
-		return Fingerprint{}, errFingerprint
+	return Fingerprint{Type: w[0][0], Mode: uint32(mode), Size: size, Mtime: mtime, Ctime: ctime, Ino: ino}, nil
+}
+
+// canonical says whether a number is as strconv writes it, if it is one.
+func canonical(s string) bool {
+	if s == "0" {
+		return true
 	}
-	return f, nil
+	s = strings.TrimPrefix(s, "-")
+	return s != "" && '1' <= s[0] && s[0] <= '9'
 }
 
 // Base is what the host had at a path when the layer's version of it was first

@@ -149,6 +149,7 @@ func (j *job) compare(c *comparer, e entry) (ch Change, err error) {
 		up = Stat{}
 	}
 	ch.Upper, ch.Lower = up, low
+	c.held = 0
 	if j.walk.opts.Lines {
 		defer func() {
 			if err == nil && ch.Kind != Same && ch.Kind != ModeChanged {
@@ -169,6 +170,8 @@ func (j *job) compare(c *comparer, e entry) (ch Change, err error) {
 	case up.Type() != low.Type():
 		ch.Kind = TypeChanged
 	case up.IsDir(): // it has just become one
+	case j.walk.opts.Known != nil && !j.opaque && up.IsRegular() && j.walk.opts.Known(ch.Path, up, low):
+		ch.Kind = Modified
 	default:
 		same, err := c.equal(j.lower.fd, j.upper.fd, e.key, low, up)
 		switch {

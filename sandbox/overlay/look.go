@@ -51,7 +51,7 @@ func (w *walk) directory(f *frame, e entry, path string) bool {
 		if w.opts.All || below {
 			e.into.side = inUpper
 		} else {
-			count = true
+			count = !w.opts.Uncounted
 		}
 	}
 	if c.Kind == Same && !w.opts.Same || !w.asked.covers(path) {

@@ -1,6 +1,8 @@
 package overlay
 
 import (
+	"strconv"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/sandbox/state"
@@ -25,6 +27,10 @@ func (n Notes) Base(path string) (Fingerprint, bool) {
 
 func (n Notes) seen(path string, f Fingerprint) state.Note {
 	return state.Note{Op: state.Seen, Pair: n.Pair, Path: path, Value: f.String()}
+}
+
+func (n Notes) settled(when int64) state.Note {
+	return state.Note{Op: state.Settled, Pair: n.Pair, Value: strconv.FormatInt(when, 10)}
 }
 
 func (n Notes) forget(path string) state.Note {

@@ -344,11 +344,11 @@ func (p *puller) conclude(out Outcome, err error) {
 		p.files++
 		p.progress()
 	case errors.Is(err, errHostChanged), errors.Is(err, errHostAppeared), errors.Is(err, errWritten), errors.Is(err, errMoved):
-		out.Refused = append(out.Refused, err.Error())
+		out.Refused, out.Never = append(out.Refused, err.Error()), true
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
-		out.Refused = append(out.Refused, "the host has a file or symlink in the place of a directory above it")
+		out.Refused, out.Never = append(out.Refused, "the host has a file or symlink in the place of a directory above it"), true
 	case errors.Is(err, unix.EXDEV):
-		out.Refused = append(out.Refused, "the host has another file system mounted on the way to it")
+		out.Refused, out.Never = append(out.Refused, "the host has another file system mounted on the way to it"), true
 	default:
 		out.Err = err
 		var closed closedError

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,7 @@ func (o *Opened) settle(n Notes, remove bool) error {
 	if o.upper < 0 {
 		return nil
 	}
+	began := time.Now().UnixNano()
 	s := &settling{o: o, notes: n, remove: remove, dirs: newParents(o.upper), stale: map[string]bool{}}
 	defer s.dirs.close()
 	for path := range n.Journal.Paths(n.Pair) {
@@ -31,7 +33,7 @@ func (o *Opened) settle(n Notes, remove bool) error {
 	if o.Empty() {
 		return s.end()
 	}
-	for c, err := range o.Changes(Options{Same: true}) {
+	for c, err := range o.Changes(Options{Same: true, Uncounted: true, Known: s.known}) {
 		s.leave(c.Path)
 		if err != nil {
 			s.fail(err)
@@ -43,7 +45,23 @@ func (o *Opened) settle(n Notes, remove bool) error {
 		}
 	}
 	s.leave("")
+	if remove && s.first == nil {
+		s.list = append(s.list, n.settled(began))
+	}
 	return s.end()
+}
+
+// clockTick is more than the time of change of a file can be behind.
+const clockTick = int64(100 * time.Millisecond)
+
+// known says whether the last time that the layer was settled has found two files
+// to differ, or to be kept, and neither has changed since. The layer's time of
+// change tells, which a build cannot set: writing sets it, and what a mapping had
+// open has ended when a layer is at rest. A clock that was set back could hide a
+// change; then a copy that equals the host's remains, which status tells apart.
+func (s *settling) known(path string, up, low Stat) bool {
+	was, when := s.notes.Journal.Settled(s.notes.Pair, path)
+	return s.remove && up.Ctime < when-clockTick && was == low.Fingerprint().String()
 }
 
 // Empty says whether the layer has nothing over the host's directory.

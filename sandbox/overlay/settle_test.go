@@ -273,6 +273,47 @@ func TestSettleUnreadable(t *testing.T) {
 	}
 }
 
+// What has been settled is not read again; what changes after that is, on either
+// side, and what a pull has seen.
+func TestSettleAgain(t *testing.T) {
+	p := newPair(t)
+	fill(t, p.Lower, "same=1\nhost=1\nlayer=1\npulled=1\nop/a=1\n")
+	time.Sleep(2 * time.Duration(clockTick))
+	fill(t, p.Upper, "same=2\nhost=2\nlayer=2\npulled=2\nop!/\nop/a=2\n")
+	time.Sleep(2 * time.Duration(clockTick))
+	o, n := mustOpen(t, p), newNotes(t)
+	must(t, o.Settle(n))
+	// Content that changes without a time of change cannot be seen: so one sees
+	// that it is not read.
+	s := &settling{o: o, notes: n, remove: true}
+	known := func(path string) bool {
+		up, low, err := Stat{}, Stat{}, error(nil)
+		if up, err = StatAt(o.upper, path); err == nil {
+			low, err = StatAt(o.lower, path)
+		}
+		must(t, err)
+		return s.known(path, up, low)
+	}
+	for _, path := range []string{"same", "host", "layer", "pulled"} {
+		if !known(path) {
+			t.Errorf("%s would be read again", path)
+		}
+	}
+	tick()
+	fill(t, p.Lower, "host=2\npulled=2\nop/a=2\n")
+	fill(t, p.Upper, "layer=1\n")
+	low, err := StatAt(o.lower, "pulled")
+	must(t, err)
+	must(t, n.Journal.Write(false, n.seen("pulled", low.Fingerprint())))
+	for _, path := range []string{"host", "layer", "pulled"} {
+		if known(path) {
+			t.Errorf("%s would not be read", path)
+		}
+	}
+	must(t, o.Settle(n))
+	checkListing(t, p.Upper, "same=2\n")
+}
+
 func BenchmarkSettleEmpty(b *testing.B) {
 	p := newPair(b)
 	n := newNotes(b)

@@ -20,11 +20,17 @@ type Options struct {
 	// host's, directories that merge, whiteouts over nothing. It is what settles
 	// a layer.
 	Same bool
+	// Uncounted leaves out what is in directories that only the layer has: it is
+	// not even looked at.
+	Uncounted bool
 	// Guard counts in Change.Refused what the guard refuses in directories that
 	// only the layer has.
 	Guard bool
 	// Lines counts the lines that differ, in files of up to MaxText.
 	Lines bool
+	// Known says of two regular files that they are known to differ, which spares
+	// reading them.
+	Known func(path string, up, low Stat) bool
 	// Paths, if there are any, restrict the walk to them and what is below them.
 	Paths []string
 }

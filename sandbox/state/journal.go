@@ -1,11 +1,15 @@
 package state
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +33,8 @@ type Journal struct {
 	layer Layer
 	mu    sync.Mutex
 	notes
+	// shared says that another process has written since this one has read.
+	shared bool
 }
 
 // Note is a line of the journal.
@@ -56,19 +62,27 @@ const (
 	// temporaries, until Done.
 	Temp
 	Done
+	// Settled: at the time Value, in nanoseconds, the layer was at rest, and each
+	// file of the pair was compared with the host's afterwards.
+	Settled
 )
 
-var ops = [...]string{"seen", "forget", "keep", "temp", "done"}
+var ops = [...]string{"seen", "forget", "keep", "temp", "done", "settled"}
 
 // place is a path in one of the pairs.
 type place struct{ pair, path string }
 
 // notes are what the lines of a journal add up to.
 type notes struct {
-	seen  map[place]string
+	seen  map[string]map[string]string // by pair and path
 	keep  map[place]bool
 	temps map[Note]bool
-	lines int
+	// Of the pairs that are settled: when, and what has been seen since then.
+	settled map[string]int64
+	since   map[place]bool
+	lines   int
+	size    int64
+	room    int // how many paths to expect
 }
 
 func (n *notes) add(note Note) {
@@ -76,9 +90,22 @@ func (n *notes) add(note Note) {
 	at := place{note.Pair, note.Path}
 	switch note.Op {
 	case Seen:
-		n.seen[at] = note.Value
+		paths := n.seen[note.Pair]
+		if paths == nil {
+			// Nearly all are of one pair.
+			paths = make(map[string]string, n.room)
+			n.seen[strings.Clone(note.Pair)], n.room = paths, 0
+		}
+		paths[note.Path] = note.Value
+		if _, ok := n.settled[note.Pair]; ok {
+			n.since[at] = true
+		}
 	case Forget:
-		delete(n.seen, at)
+		if paths := n.seen[note.Pair]; paths != nil {
+			if delete(paths, note.Path); len(paths) == 0 {
+				delete(n.seen, note.Pair)
+			}
+		}
 		delete(n.keep, at)
 	case Keep:
 		n.keep[at] = true
@@ -87,21 +114,35 @@ func (n *notes) add(note Note) {
 	case Done:
 		note.Op = Temp
 		delete(n.temps, note)
+	case Settled:
+		if when, err := strconv.ParseInt(note.Value, 10, 64); err == nil {
+			n.settled[note.Pair] = when
+			maps.DeleteFunc(n.since, func(at place, _ bool) bool { return at.pair == note.Pair })
+		}
 	}
 }
 
 // needed is how many lines say the same.
-func (n *notes) needed() int { return len(n.seen) + len(n.keep) + len(n.temps) }
-
-func newNotes(size int) notes {
-	return notes{seen: make(map[place]string, size), keep: map[place]bool{}, temps: map[Note]bool{}}
+func (n *notes) needed() int {
+	sum := len(n.keep) + len(n.temps)
+	for _, paths := range n.seen {
+		sum += len(paths)
+	}
+	return sum
 }
 
-// all are the lines of needed.
+func newNotes(size int) notes {
+	return notes{seen: map[string]map[string]string{}, keep: map[place]bool{}, temps: map[Note]bool{}, settled: map[string]int64{}, since: map[place]bool{}, room: size}
+}
+
+// all are the lines of needed. That pairs are settled is not among them: it says
+// something of the lines before it.
 func (n *notes) all(yield func(Note) bool) {
-	for at, value := range n.seen {
-		if !yield(Note{Seen, at.pair, at.path, value}) {
-			return
+	for pair, paths := range n.seen {
+		for path, value := range paths {
+			if !yield(Note{Seen, pair, path, value}) {
+				return
+			}
 		}
 	}
 	for at := range n.keep {
@@ -130,11 +171,14 @@ func (l Layer) Journal() (*Journal, error) {
 	}
 	f := os.NewFile(uintptr(fd), "journal")
 	defer f.Close()
-	data, err := io.ReadAll(f)
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	if err == nil {
+		j.notes, err = parseJournal(f, st.Size)
+	}
 	if err != nil {
 		return nil, &Error{Do: "read", What: fmt.Sprintf("the journal of the layer %q", l.Name), Err: err}
 	}
-	j.notes = parseJournal(data)
 	return j, nil
 }
 
@@ -151,8 +195,19 @@ func (l Layer) DropJournal() { unix.Unlink(l.journalFile()) }
 func (j *Journal) Seen(pair, path string) (value string, ok bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	value, ok = j.seen[place{pair, path}]
+	value, ok = j.seen[pair][path]
 	return value, ok
+}
+
+// Settled is when the pair was settled for the last time, and Seen what it is if
+// the path was seen before that.
+func (j *Journal) Settled(pair, path string) (value string, when int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.since[place{pair, path}] {
+		return "", 0
+	}
+	return j.seen[pair][path], j.settled[pair]
 }
 
 // Kept says whether the layer's version of a path stays in any case.
@@ -167,14 +222,12 @@ func (j *Journal) Kept(pair, path string) bool {
 func (j *Journal) Paths(pair string) iter.Seq[string] {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var list []string
-	for at := range j.seen {
-		if at.pair == pair {
-			list = append(list, at.path)
-		}
+	list := make([]string, 0, len(j.seen[pair]))
+	for path := range j.seen[pair] {
+		list = append(list, path)
 	}
 	for at := range j.keep {
-		if _, ok := j.seen[at]; at.pair == pair && !ok {
+		if _, ok := j.seen[pair][at.path]; at.pair == pair && !ok {
 			list = append(list, at.path)
 		}
 	}
@@ -202,7 +255,8 @@ func (j *Journal) Write(sync bool, list ...Note) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err := j.write(sync, list); err != nil {
+	list, err := j.write(sync, list)
+	if err != nil {
 		return j.layer.broken(err)
 	}
 	for _, n := range list {
@@ -211,10 +265,11 @@ func (j *Journal) Write(sync bool, list ...Note) error {
 	return nil
 }
 
-func (j *Journal) write(sync bool, list []Note) error {
+// write gives the notes that were written.
+func (j *Journal) write(sync bool, list []Note) ([]Note, error) {
 	fd, err := lockJournal(j.layer.journalFile())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer unix.Close(fd)
 	var buf []byte
@@ -222,11 +277,16 @@ func (j *Journal) write(sync bool, list []Note) error {
 	var st unix.Stat_t
 	var last [1]byte
 	if err := unix.Fstat(fd, &st); err != nil {
-		return err
+		return nil, err
+	}
+	if j.shared = j.shared || st.Size != j.size; j.shared {
+		// A pull of a layer that lived until now may just have seen what was
+		// compared before.
+		list = slices.DeleteFunc(slices.Clone(list), func(n Note) bool { return n.Op == Settled })
 	}
 	if st.Size > 0 {
 		if _, err := unix.Pread(fd, last[:], st.Size-1); err != nil {
-			return err
+			return nil, err
 		}
 		if last[0] != '\n' {
 			buf = append(buf, '\n')
@@ -236,17 +296,18 @@ func (j *Journal) write(sync bool, list []Note) error {
 		buf = n.append(buf)
 	}
 	if err := writeAll(fd, buf); err != nil {
-		return err
+		return nil, err
 	}
+	j.size = st.Size + int64(len(buf))
 	if sync {
 		if err := unix.Fdatasync(fd); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if j.lines+len(list) > 2*(j.needed()+len(list))+100 {
-		return j.compact(fd)
+		return list, j.compact(fd)
 	}
-	return nil
+	return list, nil
 }
 
 // lockJournal opens the file for appending, as the only one who does.
@@ -283,12 +344,10 @@ func (j *Journal) compact(fd int) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	data := make([]byte, st.Size)
-	n, err := pread(fd, data)
+	all, err := parseJournal(io.NewSectionReader(preader(fd), 0, st.Size), st.Size)
 	if err != nil {
 		return err
 	}
-	all := parseJournal(data[:n])
 	var buf []byte
 	for note := range all.all {
 		buf = note.append(buf)
@@ -308,21 +367,25 @@ func (j *Journal) compact(fd int) error {
 	if err := unix.Rename(tmp, j.layer.journalFile()); err != nil {
 		return err
 	}
-	j.lines = all.needed()
+	j.lines, j.size = all.needed(), int64(len(buf))
 	return nil
 }
 
-func pread(fd int, buf []byte) (int, error) {
+// preader reads a descriptor, wherever its offset is.
+type preader int
+
+func (fd preader) ReadAt(buf []byte, off int64) (int, error) {
 	done := 0
 	for done < len(buf) {
-		n, err := unix.Pread(fd, buf[done:], int64(done))
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n == 0 {
+		n, err := unix.Pread(int(fd), buf[done:], off+int64(done))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
 			return done, err
+		case n == 0:
+			return done, io.EOF
 		}
-		done += n
+		done += max(n, 0)
 	}
 	return done, nil
 }
@@ -349,32 +412,53 @@ func (n Note) append(buf []byte) []byte {
 	buf = strconv.AppendQuote(buf, n.Path)
 	buf = append(buf, ' ')
 	buf = append(buf, n.Value...)
-	sum := crc32.ChecksumIEEE(buf[start+9:])
-	copy(buf[start:], fmt.Sprintf("%08x", sum))
+	var sum [4]byte
+	binary.BigEndian.PutUint32(sum[:], crc32.ChecksumIEEE(buf[start+9:]))
+	hex.Encode(buf[start:], sum[:])
 	return append(buf, '\n')
 }
 
-func parseJournal(data []byte) notes {
-	all := newNotes(bytes.Count(data, []byte("\n")))
-	for len(data) > 0 {
-		line, rest, whole := bytes.Cut(data, []byte("\n"))
-		data = rest
-		if note, ok := parseNote(line); ok && whole {
-			all.add(note)
-		} else {
-			all.lines++
+// lineSize is about what a line takes: it need not be exact.
+const lineSize = 96
+
+// parseJournal reads a journal of about size bytes. It goes by lines: the memory
+// is that of the notes.
+func parseJournal(from io.Reader, size int64) (notes, error) {
+	all := newNotes(int(min(size/lineSize, 1<<20)))
+	r := bufio.NewReaderSize(from, 64<<10)
+	for {
+		line, err := r.ReadSlice('\n')
+		if err == bufio.ErrBufferFull {
+			var rest []byte
+			line = bytes.Clone(line)
+			rest, err = r.ReadBytes('\n')
+			line = append(line, rest...)
+		}
+		if err != nil && err != io.EOF {
+			return all, err
+		}
+		all.size += int64(len(line))
+		whole := err == nil
+		if len(line) > 0 {
+			if note, ok := parseNote(bytes.TrimSuffix(line, []byte("\n"))); ok && whole {
+				all.add(note)
+			} else {
+				all.lines++
+			}
+		}
+		if !whole {
+			return all, nil
 		}
 	}
-	return all
 }
 
 // parseNote reads a line that append has written, and no other.
 func parseNote(line []byte) (n Note, ok bool) {
+	var sum [4]byte
 	if len(line) < 9 || line[8] != ' ' {
 		return n, false
 	}
-	sum, err := strconv.ParseUint(string(line[:8]), 16, 32)
-	if err != nil || crc32.ChecksumIEEE(line[9:]) != uint32(sum) {
+	if _, err := hex.Decode(sum[:], line[:8]); err != nil || crc32.ChecksumIEEE(line[9:]) != binary.BigEndian.Uint32(sum[:]) {
 		return n, false
 	}
 	op, rest, _ := strings.Cut(string(line[9:]), " ")
@@ -384,12 +468,33 @@ func parseNote(line []byte) (n Note, ok bool) {
 	}
 	n.Op = Op(i)
 	n.Pair, rest, _ = strings.Cut(rest, " ")
-	quoted, err := strconv.QuotedPrefix(rest)
-	if err != nil {
+	if n.Pair == "" {
 		return n, false
 	}
-	n.Path, err = strconv.Unquote(quoted)
-	value, ok := strings.CutPrefix(rest[len(quoted):], " ")
-	n.Value = value
-	return n, ok && err == nil && n.Pair != ""
+	if n.Path, rest, ok = unquote(rest); !ok {
+		return n, false
+	}
+	n.Value, ok = strings.CutPrefix(rest, " ")
+	return n, ok
+}
+
+// unquote takes a quoted string off. Most paths are as they are between the
+// quotes.
+func unquote(s string) (text, rest string, ok bool) {
+	if s == "" || s[0] != '"' {
+		return "", s, false
+	}
+	i := 1
+	for i < len(s) && ' ' <= s[i] && s[i] <= '~' && s[i] != '"' && s[i] != '\\' {
+		i++
+	}
+	if i < len(s) && s[i] == '"' {
+		return s[1:i], s[i+1:], true
+	}
+	quoted, err := strconv.QuotedPrefix(s)
+	if err != nil {
+		return "", s, false
+	}
+	text, err = strconv.Unquote(quoted)
+	return text, s[len(quoted):], err == nil
 }

@@ -172,8 +172,8 @@ func TestJournalConcurrent(t *testing.T) {
 			t.Errorf("writer %d: %q", w, v)
 		}
 	}
-	if len(j.seen) != 16 {
-		t.Errorf("%d paths", len(j.seen))
+	if n := len(slices.Collect(j.Paths("."))); n != 16 {
+		t.Errorf("%d paths", n)
 	}
 }
 
@@ -187,13 +187,18 @@ func FuzzJournal(f *testing.F) {
 	}
 	f.Add(good, "x\ny", "-")
 	f.Fuzz(func(t *testing.T, data []byte, path, value string) {
-		a := parseJournal(data)
+		parse := func(data []byte) notes {
+			all, err := parseJournal(bytes.NewReader(data), int64(len(data)))
+			must(t, err)
+			return all
+		}
+		a := parse(data)
 		var buf []byte
 		for n := range a.all {
 			buf = n.append(buf)
 		}
-		b := parseJournal(buf)
-		if !maps.Equal(a.seen, b.seen) || !maps.Equal(a.keep, b.keep) || !maps.Equal(a.temps, b.temps) {
+		b := parse(buf)
+		if !maps.EqualFunc(a.seen, b.seen, maps.Equal) || !maps.Equal(a.keep, b.keep) || !maps.Equal(a.temps, b.temps) {
 			t.Fatalf("%q is read as %v, and that as %v", data, a, b)
 		}
 		if strings.ContainsAny(value, "\n") {
@@ -216,5 +221,33 @@ func BenchmarkJournalRead(b *testing.B) {
 	must(b, j.Write(false, list...))
 	for b.Loop() {
 		mustJournal(b, l)
+	}
+}
+
+// A pair is settled as to what was seen before, as long as one process writes.
+func TestJournalSettled(t *testing.T) {
+	l, j := newJournal(t)
+	must(t, j.Write(false, Note{Seen, ".", "a", "1"}, Note{Seen, "with/k", "a", "1"}, Note{Settled, ".", "", "7"}, Note{Seen, ".", "b", "2"}))
+	for _, j := range []*Journal{j, mustJournal(t, l)} {
+		for _, n := range []struct {
+			pair, path, value string
+			when              int64
+		}{{".", "a", "1", 7}, {".", "b", "", 0}, {".", "c", "", 7}, {"with/k", "a", "1", 0}} {
+			if value, when := j.Settled(n.pair, n.path); value != n.value || when != n.when {
+				t.Errorf("%s/%s: %q at %d", n.pair, n.path, value, when)
+			}
+		}
+	}
+	// Another has written what this one has not read.
+	must(t, mustJournal(t, l).Write(false, Note{Seen, ".", "a", "3"}))
+	must(t, j.Write(false, Note{Settled, ".", "", "8"}))
+	for _, j := range []*Journal{j, mustJournal(t, l)} {
+		if value, when := j.Settled(".", "b"); value != "" || when != 0 {
+			t.Errorf("b: %q at %d", value, when)
+		}
+	}
+	must(t, mustJournal(t, l).Write(false, Note{Settled, ".", "", "9"}))
+	if value, when := mustJournal(t, l).Settled(".", "a"); value != "3" || when != 9 {
+		t.Errorf("a: %q at %d", value, when)
 	}
 }
