@@ -25,6 +25,8 @@ type Options struct {
 
 	Source, State, Layer string
 	Throwaway            bool
+	// Trial is a run of sbx's own, which leaves no record.
+	Trial bool
 	// Join is the run whose namespaces the command enters, or "last".
 	Join              string
 	Rules             []policy.Rule

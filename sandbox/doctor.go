@@ -181,7 +181,7 @@ func (d *doctor) run() error {
 		}
 	}()
 	o := d.options
-	o.Dir, o.Source, o.Layer, o.Throwaway = tree, tree, "", true
+	o.Dir, o.Source, o.Layer, o.Throwaway, o.Trial = tree, tree, "", true, true
 	status, err := Run(o)
 	switch {
 	case err != nil:

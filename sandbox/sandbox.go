@@ -95,7 +95,9 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if !o.Throwaway {
 		status.Manifests = s.changedManifests()
 	}
-	s.record(o, status, end)
+	if !o.Trial {
+		s.record(o, status, end)
+	}
 	if status.ExitCode() != 0 {
 		s.explain(o, facts)
 	}
