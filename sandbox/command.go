@@ -25,7 +25,7 @@ type Options struct {
 
 	Source, State, Layer string
 	Throwaway            bool
-	// Trial is a run of sbx's own, which leaves no record.
+	// Trial is a run of sbx's own, which leaves no trace.
 	Trial bool
 	// Join is the run whose namespaces the command enters, or "last".
 	Join              string

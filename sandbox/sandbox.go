@@ -133,8 +133,10 @@ func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *
 		look := time.AfterFunc(lookAfter, func() { s.warnShadowed(o) })
 		defer look.Stop()
 	}
-	pub := s.publish(o, process, p, lock)
-	defer pub.end()
+	if !o.Trial {
+		pub := s.publish(o, process, p, lock)
+		defer pub.end()
+	}
 	return supervise.Wait(process, signals)
 }
 
