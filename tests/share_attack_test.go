@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -82,4 +83,28 @@ func TestJoinKilled(t *testing.T) {
 		return a.sbx(t, tree, "run", "--join", "last", "--", "pgrep", "-x", "tail").Status == 1
 	})
 	a.lives(t, tree, 1)
+}
+
+// TestStopped: a run whose sbx is stopped (Ctrl-Z) is listed, its layer is not at
+// rest, and it can be ended.
+func TestStopped(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, nil)
+	run := a.background(t, tree, "--", "sh", "-c", "trap 'exit 7' TERM; echo x >f; while :; do sleep 0.02; done")
+	a.lives(t, tree, 1)
+	run.Process.Signal(syscall.SIGSTOP)
+	if r := a.sbx(t, tree, "ps"); !strings.Contains(r.Stdout, "does not answer") {
+		t.Error(r)
+	}
+	if r := a.sbx(t, tree, "path", "f"); r.Status != 125 {
+		t.Error(r)
+	}
+	if r := a.sbx(t, tree, "stop", "last"); r.Status != 0 {
+		t.Error(r)
+	}
+	run.ends(t)
+	if code := run.ProcessState.ExitCode(); code != 7 {
+		t.Errorf("the run has ended with %v: %s", run.ProcessState, run.out.String())
+	}
 }
