@@ -108,3 +108,27 @@ func TestStopped(t *testing.T) {
 		t.Errorf("the run has ended with %v: %s", run.ProcessState, run.out.String())
 	}
 }
+
+// TestInFlight: a build that has used up the user's descriptors in flight does not
+// keep other runs from starting.
+func TestInFlight(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "python3")
+	a := newAccount(t)
+	tree := a.tree(t, nil)
+	hostile := a.background(t, tree, "--layer", "hostile", "--", "python3", "-c", `
+import os, resource, socket, time
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+fd = os.open("/dev/null", 0)
+pairs = [socket.socketpair() for _ in range(20)]
+for one, other in pairs:
+    socket.send_fds(one, [b"x"], [fd] * 250)
+print("up", flush=True)
+time.sleep(1000)`)
+	soon(t, "the descriptors in flight", func() bool { return hostile.out.String() == "up\n" })
+	few := a.command(tree, nil, "sh", "-c", `ulimit -Sn 256; exec "$0" "$@"`, sbxPath, "--", "sh", "-c", "sleep 0.1; exit 5")
+	if r := finish(t, few); r.Status != 5 {
+		t.Error(r)
+	}
+}
