@@ -132,3 +132,23 @@ time.sleep(1000)`)
 		t.Error(r)
 	}
 }
+
+// TestShareSilent: where a run that brought a mount of its own does not answer, no
+// other makes a second mount of the same upper directory.
+func TestShareSilent(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	tree, more := a.tree(t, nil), a.tree(t, nil)
+	a.background(t, tree, "--", "sleep", "1000")
+	a.lives(t, tree, 1)
+	silent := a.background(t, tree, "--with", more, "--", "sleep", "1000")
+	a.lives(t, tree, 2)
+	silent.Process.Signal(syscall.SIGSTOP)
+	if r := a.sbx(t, tree, "--with", more, "--", "touch", more+"/f"); r.Status != 125 {
+		t.Errorf("there are two mounts: %v", r)
+	}
+	silent.Process.Kill()
+	if r := a.sbx(t, tree, "--with", more, "--", "touch", more+"/f"); r.Status != 0 {
+		t.Error(r)
+	}
+}
