@@ -12,7 +12,8 @@ import (
 	"github.com/sbx-build/sbx/sandbox/state"
 )
 
-// Living lists the runs that live, of one layer or of all (layer "").
+// Living lists the runs that live, of one layer or of all (layer ""). Of those that
+// do not answer it is not known which layer they have.
 func Living(s state.Store, layer string) []share.Run {
 	var list []share.Run
 	for _, dir := range s.Runs() {
@@ -134,10 +135,10 @@ func (s *Session) Reset(w state.Wipe, force bool) error {
 	}
 }
 
-// AtRest is a BusyError while runs have the layer.
+// AtRest is a BusyError while runs have the layer, also those that do not answer.
 func (s *Session) AtRest(what string) error {
-	if runs := Living(s.Store, s.Layer.Dir); len(runs) > 0 {
-		return &BusyError{what, s.Layer, runs}
+	if s.Layer.User() == "" {
+		return nil
 	}
-	return nil
+	return &BusyError{what, s.Layer, Living(s.Store, s.Layer.Dir)}
 }

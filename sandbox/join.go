@@ -147,7 +147,12 @@ func Stop(s state.Store, run share.Run, force bool) error {
 		return nil // it has ended
 	}
 	for wait := grace; ; wait = grace {
-		if err := unix.PidfdSendSignal(fd, syscall.Signal(sig), nil, 0); err != nil {
+		err := unix.PidfdSendSignal(fd, syscall.Signal(sig), nil, 0)
+		if err == nil && run.Silent {
+			// A process that is stopped takes no signal.
+			err = unix.PidfdSendSignal(fd, unix.SIGCONT, nil, 0)
+		}
+		if err != nil {
 			if err == unix.ESRCH {
 				return nil
 			}

@@ -166,7 +166,9 @@ func (s *Session) ready(o Options, lock *state.Lock, p plan.Plan) error {
 		o.warn("the machine went down while a run had the layer %q: files that it wrote last may be incomplete; sbx reset wipes them", s.Layer.Name)
 	}
 	killed := lock.Unclean
-	if killed {
+	if killed || lock.Live && p.Brings() {
+		// Among the runs that have the layer may be one that does not answer, or that
+		// was killed, and has what this run is about to mount.
 		if err := awaitUnmounted(p); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -82,4 +83,72 @@ func TestJoinKilled(t *testing.T) {
 		return a.sbx(t, tree, "run", "--join", "last", "--", "pgrep", "-x", "tail").Status == 1
 	})
 	a.lives(t, tree, 1)
+}
+
+// TestStopped: a run whose sbx is stopped (Ctrl-Z) is listed, its layer is not at
+// rest, and it can be ended.
+func TestStopped(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, nil)
+	run := a.background(t, tree, "--", "sh", "-c", "trap 'exit 7' TERM; echo x >f; while :; do sleep 0.02; done")
+	a.lives(t, tree, 1)
+	run.Process.Signal(syscall.SIGSTOP)
+	if r := a.sbx(t, tree, "ps"); !strings.Contains(r.Stdout, "does not answer") {
+		t.Error(r)
+	}
+	if r := a.sbx(t, tree, "path", "f"); r.Status != 125 {
+		t.Error(r)
+	}
+	if r := a.sbx(t, tree, "stop", "last"); r.Status != 0 {
+		t.Error(r)
+	}
+	run.ends(t)
+	if code := run.ProcessState.ExitCode(); code != 7 {
+		t.Errorf("the run has ended with %v: %s", run.ProcessState, run.out.String())
+	}
+}
+
+// TestInFlight: a build that has used up the user's descriptors in flight does not
+// keep other runs from starting.
+func TestInFlight(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "python3")
+	a := newAccount(t)
+	tree := a.tree(t, nil)
+	hostile := a.background(t, tree, "--layer", "hostile", "--", "python3", "-c", `
+import os, resource, socket, time
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+fd = os.open("/dev/null", 0)
+pairs = [socket.socketpair() for _ in range(20)]
+for one, other in pairs:
+    socket.send_fds(one, [b"x"], [fd] * 250)
+print("up", flush=True)
+time.sleep(1000)`)
+	soon(t, "the descriptors in flight", func() bool { return hostile.out.String() == "up\n" })
+	few := a.command(tree, nil, "sh", "-c", `ulimit -Sn 256; exec "$0" "$@"`, sbxPath, "--", "sh", "-c", "sleep 0.1; exit 5")
+	if r := finish(t, few); r.Status != 5 {
+		t.Error(r)
+	}
+}
+
+// TestShareSilent: where a run that brought a mount of its own does not answer, no
+// other makes a second mount of the same upper directory.
+func TestShareSilent(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	tree, more := a.tree(t, nil), a.tree(t, nil)
+	a.background(t, tree, "--", "sleep", "1000")
+	a.lives(t, tree, 1)
+	silent := a.background(t, tree, "--with", more, "--", "sleep", "1000")
+	a.lives(t, tree, 2)
+	silent.Process.Signal(syscall.SIGSTOP)
+	if r := a.sbx(t, tree, "--with", more, "--", "touch", more+"/f"); r.Status != 125 {
+		t.Errorf("there are two mounts: %v", r)
+	}
+	silent.Process.Kill()
+	if r := a.sbx(t, tree, "--with", more, "--", "touch", more+"/f"); r.Status != 0 {
+		t.Error(r)
+	}
 }

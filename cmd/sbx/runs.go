@@ -52,6 +52,9 @@ func listRuns(c *cli.Context, o *sandbox.Options) error {
 	}
 	list := []runJSON{}
 	for _, r := range sandbox.Living(store, "") {
+		if r.Silent {
+			r.Command = []string{"(does not answer)"}
+		}
 		list = append(list, runJSON{r.ID, r.PID, r.Tree, r.Layer, r.Dir, r.Command, time.Unix(r.Started, 0).UTC()})
 	}
 	if c.Bool("json") {
@@ -62,7 +65,7 @@ func listRuns(c *cli.Context, o *sandbox.Options) error {
 		fmt.Fprintln(w, "RUN\tAGE\tLAYER\tTREE\tCOMMAND")
 	}
 	for _, r := range list {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Run, age(time.Since(r.Start)), printable(r.Layer), printable(r.Tree), printable(words(r.Command)))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Run, age(r.Start), printable(r.Layer), printable(r.Tree), printable(words(r.Command)))
 	}
 	return w.Flush()
 }
@@ -76,9 +79,12 @@ func words(args []string) string {
 	return strings.ReplaceAll(text, "\t", " ")
 }
 
-// age is a duration in one unit.
-func age(d time.Duration) string {
+// age is a duration in one unit, "?" where it is not known.
+func age(start time.Time) string {
+	d := time.Since(start)
 	switch {
+	case start.Unix() == 0:
+		return "?"
 	case d < time.Minute:
 		return fmt.Sprintf("%ds", int(d.Seconds()))
 	case d < time.Hour:

@@ -26,6 +26,9 @@ type Run struct {
 	// Protected are paths below copy-on-write directories that the run hides or
 	// shows read-only, each with its access before it.
 	Protected []string `json:"protected"`
+	// Silent says that the run lives and does not answer: its sbx is stopped, or has
+	// no time. Then nothing is known but ID and PID.
+	Silent bool `json:"-"`
 	// Policy is what someone who joins the run must hold to.
 	Policy json.RawMessage `json:"policy,omitempty"`
 }
@@ -151,6 +154,9 @@ func ask(dir, what string) (Run, []int, error) {
 	}
 	var r reply
 	fds, err := receive(fd, &r)
+	if err == unix.EAGAIN {
+		return Run{ID: filepath.Base(dir), PID: pid, Silent: true}, nil, err
+	}
 	if err != nil {
 		return Run{}, nil, err
 	}
@@ -163,10 +169,14 @@ func ask(dir, what string) (Run, []int, error) {
 	return r.Run, fds, nil
 }
 
-// Ask asks the run in a directory what it is. An error means that it does not live.
+// Ask asks the run in a directory what it is. An error means that it does not live;
+// one that does not answer is Silent.
 func Ask(dir string) (Run, error) {
 	run, fds, err := ask(dir, askRun)
 	closeAll(fds)
+	if run.Silent {
+		err = nil
+	}
 	return run, err
 }
 

@@ -71,7 +71,10 @@ type cmsghdr struct {
 	fds        [8]int32
 }
 
-// send sends a record with the descriptors from sendFD on, and closes them.
+// send sends a record with the descriptors from sendFD on, and closes them. The
+// kernel bounds how many of a user's descriptors are on their way at once, and any
+// build can use that up (ETOOMANYREFS in unix(7)). A run that cannot lend is no less
+// of a run: Lent never sees the record, and the layer stays this run's alone.
 func (c *compiler) send(kind uint32, count int) {
 	r := record{kind: kind}
 	rights := cmsghdr{length: 16 + uint64(count)*4, level: unix.SOL_SOCKET, typ: unix.SCM_RIGHTS}
@@ -80,7 +83,7 @@ func (c *compiler) send(kind uint32, count int) {
 	}
 	iov := [2]uintptr{put(c.m, r), unsafe.Sizeof(r)}
 	m := msghdr{iov: put(c.m, iov), iovlen: 1, control: put(c.m, rights), controllen: uintptr(rights.length+7) &^ 7}
-	c.add(unix.SYS_SENDMSG, statusFD, put(c.m, m), unix.MSG_NOSIGNAL).demand(unsafe.Sizeof(r))
+	c.add(unix.SYS_SENDMSG, statusFD, put(c.m, m), unix.MSG_NOSIGNAL).ok(unix.ETOOMANYREFS).demand(unsafe.Sizeof(r))
 	c.add(unix.SYS_CLOSE_RANGE, sendFD, uintptr(sendFD+count-1), 0)
 }
 
