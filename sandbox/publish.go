@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -208,7 +209,11 @@ func (s *Session) protected() []string {
 	var list []string
 	for _, r := range s.Policy.Rules {
 		if r.Origin.Flag != "" && (r.Access == policy.Hidden || r.Access == policy.ReadOnly) && within(r.Target, s.Tree.Root, s.Policy.With) {
-			rule := r.Access.String() + " " + r.Target
+			rule := r.Access.String() + " "
+			if r.Access == policy.ReadOnly {
+				rule += strconv.Quote(r.Source) + " "
+			}
+			rule += r.Target
 			if r.Dir {
 				rule += "/"
 			}
@@ -244,8 +249,9 @@ func (s *Session) agree(others []share.Run) (changed bool, err error) {
 			}
 			access, target, _ := strings.Cut(rule, " ")
 			r := policy.Rule{Target: strings.TrimSuffix(target, "/"), Dir: strings.HasSuffix(target, "/"), Origin: policy.Origin{Flag: "--" + access + " of the run " + run.ID}}
-			if access == policy.ReadOnly.String() {
-				r.Access, r.Source = policy.ReadOnly, r.Target
+			if quoted, err := strconv.QuotedPrefix(target); err == nil && access == policy.ReadOnly.String() {
+				r.Access, r.Target = policy.ReadOnly, strings.TrimPrefix(target[len(quoted):], " ")
+				r.Source, _ = strconv.Unquote(quoted)
 			}
 			s.Policy.Rules = append(s.Policy.Rules, r)
 			own = append(own, rule)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -90,7 +91,9 @@ func (s *Server) Answer() {
 		case nil:
 			s.answer(c)
 			unix.Close(c)
-		case unix.EINTR, unix.ECONNABORTED, unix.EMFILE, unix.ENFILE:
+		case unix.EINTR, unix.ECONNABORTED:
+		case unix.EMFILE, unix.ENFILE:
+			time.Sleep(10 * time.Millisecond) // until others have closed some
 		default:
 			return
 		}

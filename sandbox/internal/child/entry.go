@@ -200,6 +200,9 @@ func earlySocket() bool {
 //go:norace
 //go:nosplit
 func forked(t *table) {
+	// Out of the caller's process group, to which signals are sent that sbx passes
+	// on.
+	syscall.RawSyscall6(unix.SYS_SETSID, 0, 0, 0, 0, 0, 0)
 	t.signals = ^uint64(0)
 	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&t.signals)), 0, 8, 0, 0)
 	for fd := uintptr(0); fd <= 2; fd++ {
