@@ -101,6 +101,11 @@
 // number is open, and again from the top where more would be needed; ".." leads
 // wherever a build has moved the directory.
 //
+// The end of a run does not read again what the last one's has found to differ.
+// There the time of change decides, which a build cannot set, of a layer at rest,
+// in which no mapping can change a file without it; and what a clock that was set
+// back hides is a copy that stays in the layer, not a change that is not shown.
+//
 // A verb that meets a file which a build has closed to its owner starts again in
 // a user namespace, where sbx has CAP_DAC_OVERRIDE over the caller's own files.
 // Chosen against chmod: status changes nothing, and the layer may be mounted.

@@ -3,11 +3,14 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/sbx-build/sbx/sandbox/internal/child"
 	"github.com/sbx-build/sbx/sandbox/overlay"
 	"github.com/sbx-build/sbx/sandbox/policy"
 	"github.com/sbx-build/sbx/sandbox/share"
@@ -140,8 +143,8 @@ func (s *Session) live() (merged func(overlay.Pair) (fd int, err error), ok bool
 
 // settle brings the layer into order, if it is at rest: no mount has it. While
 // other runs have it only the journal is brought up to date. It is done as well as
-// it can be: the next run tries again.
-func (s *Session) settle(atRest bool) {
+// it can be: the next run tries again. It gives the number of changes, or -1.
+func (s *Session) settle(atRest bool) int {
 	pairs := s.Layer.Pairs()
 	empty := true
 	for _, p := range pairs {
@@ -151,25 +154,31 @@ func (s *Session) settle(atRest bool) {
 		if atRest {
 			s.Layer.DropJournal()
 		}
-		return
+		return 0
 	}
+	more := time.AfterFunc(settleAlone, child.UseProcessors)
+	defer more.Stop()
 	list, err := s.Pairs()
 	if err != nil {
-		return
+		return -1
 	}
+	changes := 0
 	for _, p := range list {
+		n := 0
 		o, err := p.Open()
-		if err != nil {
-			continue
+		if err == nil {
+			n, err = o.SettleCount(p.Notes, atRest)
+			o.Close()
 		}
-		if atRest {
-			o.Settle(p.Notes)
-		} else {
-			o.Note(p.Notes)
+		if changes += n; err != nil {
+			changes = math.MinInt
 		}
-		o.Close()
 	}
+	return max(changes, -1)
 }
+
+// settleAlone is how long one processor is enough for.
+const settleAlone = 5 * time.Millisecond
 
 // busy says whether an error is that a run has the layer.
 func busy(err error) bool {

@@ -31,13 +31,16 @@ type Record struct {
 	// MaxRSS is the largest of them, in bytes (getrusage(2)).
 	CPU    float64 `json:"cpu"`
 	MaxRSS int64   `json:"max_rss"`
+	// Changes is how many changes the layer had at the end, as status counts them:
+	// a new directory is one. It is missing where that is not known.
+	Changes *int `json:"changes,omitempty"`
 }
 
 // maxCommand bounds the words of a command that are recorded, and each of them.
 const maxCommand = 64
 
 // record leaves the run's record. A run is not a failure for want of one.
-func (s *Session) record(o Options, status Status, end child.Ending) {
+func (s *Session) record(o Options, status Status, end child.Ending, changes int) {
 	r := Record{
 		Run: s.Run, Command: shorten(o.Args), Dir: s.Policy.Dir, Tree: s.Tree.Root, Layer: s.Layer.Name,
 		Start: s.started.UTC(), End: time.Now().UTC(), Exit: status.ExitCode(),
@@ -46,6 +49,9 @@ func (s *Session) record(o Options, status Status, end child.Ending) {
 	}
 	if status.Wait.Signaled() {
 		r.Signal = int(status.Wait.Signal())
+	}
+	if changes >= 0 {
+		r.Changes = &changes
 	}
 	if s.Store.WriteRecord(s.Run, r.line()) != nil {
 		return
@@ -88,6 +94,10 @@ func (r Record) line() []byte {
 	b = strconv.AppendFloat(b, r.CPU, 'f', 6, 64)
 	b = append(b, `,"max_rss":`...)
 	b = strconv.AppendInt(b, r.MaxRSS, 10)
+	if r.Changes != nil {
+		b = append(b, `,"changes":`...)
+		b = strconv.AppendInt(b, int64(*r.Changes), 10)
+	}
 	return append(b, "}\n"...)
 }
 

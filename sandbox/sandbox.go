@@ -81,12 +81,13 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	changes := -1
 	atRest, err := lock.Leave()
 	if err == nil && !o.Throwaway {
 		if atRest {
 			lock.KeepIndexes(indexes)
 		}
-		s.settle(atRest)
+		changes = s.settle(atRest)
 	}
 	for _, dir := range end.Full {
 		o.warn("%s in the sandbox is full; --tmp-size SIZE gives it more room", dir)
@@ -96,7 +97,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 		status.Manifests = s.changedManifests()
 	}
 	if !o.Trial {
-		s.record(o, status, end)
+		s.record(o, status, end, changes)
 	}
 	if status.ExitCode() != 0 {
 		s.explain(o, facts)

@@ -369,7 +369,7 @@ func TestRecords(t *testing.T) {
 	needUserNS(t)
 	a := newAccount(t)
 	tree := a.tree(t, nil)
-	a.sbx(t, tree, "--", "sh", "-c", "exit 3")
+	a.sbx(t, tree, "--", "sh", "-c", "mkdir d; echo x >d/f; echo x >g; exit 3")
 	a.sbx(t, tree, "--layer", "other", "--", "sh", "-c", "kill -9 $$")
 	var list []struct {
 		Run, Tree, Layer string
@@ -378,15 +378,16 @@ func TestRecords(t *testing.T) {
 		Exit, Signal     int
 		CPU              float64
 		MaxRSS           int64 `json:"max_rss"`
+		Changes          *int
 	}
 	r := a.sbx(t, tree, "log", "--json")
 	if err := json.Unmarshal([]byte(r.Stdout), &list); err != nil || len(list) != 2 {
 		t.Fatal(err, r)
 	}
-	if l := list[0]; l.Exit != 3 || l.Tree != tree || l.Layer != "default" || strings.Join(l.Command, " ") != "sh -c exit 3" || !l.End.After(l.Start) || l.MaxRSS < 1<<19 {
+	if l := list[0]; l.Exit != 3 || l.Tree != tree || l.Layer != "default" || strings.Join(l.Command, " ") != "sh -c mkdir d; echo x >d/f; echo x >g; exit 3" || !l.End.After(l.Start) || l.MaxRSS < 1<<19 || l.Changes == nil || *l.Changes != 2 {
 		t.Errorf("%+v", l)
 	}
-	if l := list[1]; l.Exit != 128+9 || l.Signal != 9 || l.Layer != "other" {
+	if l := list[1]; l.Exit != 128+9 || l.Signal != 9 || l.Layer != "other" || l.Changes == nil || *l.Changes != 0 {
 		t.Errorf("%+v", l)
 	}
 	if r := a.sbx(t, tree, "log", "last"); r.Status != 0 || !strings.Contains(r.Stdout, "exit         137 (signal 9)") {

@@ -41,11 +41,17 @@ func printDiff(c *cli.Context, o *sandbox.Options, r *report, status *int) (*out
 		one = d.stat
 	}
 	opts := overlay.Options{All: true, Gone: true, Lines: c.Bool("stat") && !c.Bool("name-only")}
+	out.meter = newMeter(r, "compared")
 	var failed error
+	var bytes int64
 	for p, c := range changes(list, opts) {
 		err := c.err
 		if err == nil {
 			d.n++
+			if c.Upper.IsRegular() {
+				bytes += c.Upper.Size
+			}
+			out.meter.show(d.n, bytes)
 			err = one(p, c.Change)
 		}
 		if err == nil {
@@ -55,6 +61,7 @@ func printDiff(c *cli.Context, o *sandbox.Options, r *report, status *int) (*out
 			return out, err
 		}
 		if failed != nil {
+			out.meter.end()
 			r.line("%s", failed)
 		}
 		failed = err

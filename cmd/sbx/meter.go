@@ -42,6 +42,7 @@ func (m *meter) show(files, bytes int64) {
 // end takes the line away.
 func (m *meter) end() {
 	if m != nil && m.shown {
+		m.shown = false
 		fmt.Fprint(m.r.w, "\r\x1b[K")
 	}
 }

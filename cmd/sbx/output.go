@@ -22,6 +22,8 @@ type output struct {
 	paged            bool
 	to               *os.File
 	pager            *exec.Cmd
+	// meter, if any, is shown until there is something to print.
+	meter *meter
 	// A sbx that went into a user namespace to read on (reexec.go) leaves out
 	// what the one before has written already.
 	skip, written int64
@@ -43,6 +45,8 @@ func newOutput(getenv func(string) string, paged bool) *output {
 // Write is where the buffer goes. The pager starts with the first of it.
 func (o *output) Write(p []byte) (int, error) {
 	n := len(p)
+	o.meter.end()
+	o.meter = nil
 	if o.paged {
 		o.paged = false
 		o.startPager()
@@ -105,6 +109,7 @@ func (o *output) close(err error) error {
 		err = fmt.Errorf("cannot print the result: %w", e)
 	}
 	o.end()
+	o.meter.end()
 	if errors.Is(err, unix.EPIPE) {
 		return nil
 	}

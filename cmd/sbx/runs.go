@@ -182,5 +182,8 @@ func printRecord(r sandbox.Record) {
 	}
 	row("cpu", "%.2f s", r.CPU)
 	row("peak memory", "%.1f MiB", float64(r.MaxRSS)/(1<<20))
+	if r.Changes != nil {
+		row("layer had", "%s", count(int64(*r.Changes), "change", "changes"))
+	}
 	w.Flush()
 }

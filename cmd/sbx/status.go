@@ -42,7 +42,9 @@ func printStatus(c *cli.Context, o *sandbox.Options, r *report) (*output, error)
 	default:
 		f = &humanStatus{out: out, session: s, whole: !c.Args().Present(), largest: map[string]int64{}, fresh: map[string]bool{}}
 	}
+	out.meter = newMeter(r, "compared")
 	var failed error
+	var files, bytes int64
 	guards := map[*picked]*overlay.Guard{}
 	for p, c := range changes(list, overlay.Options{All: c.Bool("all"), Same: true, Guard: true}) {
 		if c.err != nil {
@@ -50,11 +52,17 @@ func printStatus(c *cli.Context, o *sandbox.Options, r *report) (*output, error)
 				return out, c.err
 			}
 			if failed != nil {
+				out.meter.end()
 				r.line("%s", failed)
 			}
 			failed = c.err
 			continue
 		}
+		files++
+		if c.Upper.IsRegular() {
+			bytes += c.Upper.Size
+		}
+		out.meter.show(files+c.Count, bytes+c.Size)
 		g := guards[p]
 		if g == nil {
 			g = overlay.NewGuard(p.o)

@@ -14,15 +14,23 @@ import (
 // then has what the host had. The caller holds the layer's lock.
 //
 // An upper with nothing in it costs three system calls.
-func (o *Opened) Settle(n Notes) error { return o.settle(n, true) }
+func (o *Opened) Settle(n Notes) error {
+	_, err := o.SettleCount(n, true)
+	return err
+}
 
 // Note is the part of Settle that leaves the upper alone: for one that is
 // mounted.
-func (o *Opened) Note(n Notes) error { return o.settle(n, false) }
+func (o *Opened) Note(n Notes) error {
+	_, err := o.SettleCount(n, false)
+	return err
+}
 
-func (o *Opened) settle(n Notes, remove bool) error {
+// SettleCount is Settle if the layer is at rest, else Note. It gives the number of
+// changes, of which a directory that only the layer has is one.
+func (o *Opened) SettleCount(n Notes, remove bool) (changes int, err error) {
 	if o.upper < 0 {
-		return nil
+		return 0, nil
 	}
 	began := time.Now().UnixNano()
 	s := &settling{o: o, notes: n, remove: remove, dirs: newParents(o.upper), stale: map[string]bool{}}
@@ -31,7 +39,7 @@ func (o *Opened) settle(n Notes, remove bool) error {
 		s.stale[path] = true
 	}
 	if o.Empty() {
-		return s.end()
+		return 0, s.end()
 	}
 	for c, err := range o.Changes(Options{Same: true, Uncounted: true, Known: s.known}) {
 		s.leave(c.Path)
@@ -39,6 +47,9 @@ func (o *Opened) settle(n Notes, remove bool) error {
 			s.fail(err)
 			s.unsure(c.Path)
 			continue
+		}
+		if c.Kind != Same {
+			changes++
 		}
 		if err := s.look(c); err != nil {
 			s.fail(&Error{Do: "settle", Path: o.Shown(c.Path), Err: err})
@@ -48,7 +59,7 @@ func (o *Opened) settle(n Notes, remove bool) error {
 	if remove && s.first == nil {
 		s.list = append(s.list, n.settled(began))
 	}
-	return s.end()
+	return changes, s.end()
 }
 
 // clockTick is more than the time of change of a file can be behind.
@@ -61,7 +72,7 @@ const clockTick = int64(100 * time.Millisecond)
 // change; then a copy that equals the host's remains, which status tells apart.
 func (s *settling) known(path string, up, low Stat) bool {
 	was, when := s.notes.Journal.Settled(s.notes.Pair, path)
-	return s.remove && up.Ctime < when-clockTick && was == low.Fingerprint().String()
+	return s.remove && up.Nlink == 1 && up.Ctime < when-clockTick && was == low.Fingerprint().String()
 }
 
 // Empty says whether the layer has nothing over the host's directory.

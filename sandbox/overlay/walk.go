@@ -51,7 +51,8 @@ func (o *Opened) Changes(opts Options) iter.Seq2[Change, error] {
 			return
 		}
 		w.busy.Go(w.run)
-		for range min(runtime.GOMAXPROCS(0), 8) {
+		// More processors may come later (child.UseProcessors).
+		for range min(max(runtime.GOMAXPROCS(0), 2), 8) {
 			w.busy.Go(w.work)
 		}
 		defer w.end()
