@@ -31,14 +31,23 @@ func (s *Session) Pairs() ([]Pair, error) {
 	if err != nil {
 		return nil, err
 	}
+	list := s.Directories()
+	for i := range list {
+		list[i].Notes.Journal = j
+	}
+	return list, nil
+}
+
+// Directories are the pairs without a journal, for who asks for nothing in it.
+func (s *Session) Directories() []Pair {
 	var list []Pair
 	for _, p := range s.Layer.Pairs() {
 		list = append(list, Pair{
 			Pair:  overlay.Pair{Lower: p.Lower, Upper: p.Upper, Name: p.Name},
-			Notes: overlay.Notes{Journal: j, Pair: p.Key},
+			Notes: overlay.Notes{Pair: p.Key},
 		})
 	}
-	return list, nil
+	return list
 }
 
 // OutsideError is a path that is in no pair.

@@ -199,11 +199,22 @@ func (c *comparer) lines(j *job, name string, low, up Stat) (l Lines, err error)
 // countLines counts the lines in which two texts differ.
 func countLines(a, b []byte) (l Lines) {
 	a, b = trimLines(a, b)
+	if n, m := lineCount(a), lineCount(b); n == 0 || m == 0 || n+m == 2 {
+		return Lines{Added: m, Removed: n}
+	}
 	for _, e := range diffLines(splitLines(string(a)), splitLines(string(b))) {
 		l.Removed += e.a1 - e.a0
 		l.Added += e.b1 - e.b0
 	}
 	return l
+}
+
+func lineCount(text []byte) int {
+	n := bytes.Count(text, []byte("\n"))
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		n++
+	}
+	return n
 }
 
 func isBinary(data []byte) bool { return bytes.IndexByte(data, 0) >= 0 }
