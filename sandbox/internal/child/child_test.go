@@ -232,3 +232,18 @@ func TestKilled(t *testing.T) {
 		t.Errorf("%+v, %v", end, err)
 	}
 }
+
+// TestAlone: a child that has missed the death signal of sbx does not wait for
+// ever to be let go.
+func TestAlone(t *testing.T) {
+	needUserNS(t)
+	process, err := Launch(plan.Namespaces{Net: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond) // it waits by now
+	unix.Shutdown(process.status, unix.SHUT_RDWR) // as if it were closed; Wait closes it
+	guard := time.AfterFunc(10*time.Second, func() { t.Error("it still waits"); process.Kill() })
+	process.Wait(nil)
+	guard.Stop()
+}

@@ -136,8 +136,8 @@ func capabilitySet(list []int) (set uint64) {
 }
 
 // tie sends the child SIGKILL when the thread that cloned it ends, and ends it
-// if that has happened already: then nobody reads the status pipe, and
-// ppoll(2) reports POLLERR for it.
+// if that has happened already: then nobody has the other end of the
+// status socket, and ppoll(2) reports POLLHUP for it.
 func (c *compiler) tie() {
 	c.add(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 	fds := unix.PollFd{Fd: statusFD}

@@ -109,7 +109,7 @@ type table struct {
 	info                 [16]uint64
 	status               uint32
 	poll                 unix.PollFd // statusFD
-	zero                 unix.Timespec
+	zero, patience       unix.Timespec
 }
 
 // memory is where the table lies: a shared anonymous mapping, from which pieces

@@ -77,6 +77,7 @@ const heapArena = 64 << 20
 //go:norace
 //go:nosplit
 func (t *table) child() {
+	t.poll.Fd, t.patience.Nsec = statusFD, 100e6
 	t.await(releasedFirst)
 	if at, errno := t.run(t.first); at >= 0 {
 		t.report(recordFault, at, errno)
@@ -85,6 +86,7 @@ func (t *table) child() {
 	if at, errno := t.run(t.setup); at >= 0 {
 		t.report(recordFault, len(t.first)+at, errno)
 	}
+	t.endIfAlone()
 	pid, errno := t.spawn()
 	if errno != 0 {
 		t.report(recordFault, len(t.first)+len(t.setup), syscall.Errno(errno))
@@ -93,7 +95,9 @@ func (t *table) child() {
 }
 
 // await waits until a part of the table has been released. A child that is
-// never released is killed: by Abandon, or with sbx (tie).
+// never released is killed, by Abandon or with sbx (tie), or sees that it is alone:
+// where sbx is killed while it starts, its main thread may have ended before tie and
+// another, which keeps the socket open, after it.
 //
 // A futex and not a pipe: who writes to a pipe has its reader run on the same
 // processor, because mostly the writer then sleeps. sbx goes on.
@@ -106,7 +110,11 @@ func (t *table) await(part uint32) {
 		if now >= part {
 			return
 		}
-		syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&t.released)), futexWait, uintptr(now), 0, 0, 0)
+		_, _, errno := syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&t.released)), futexWait, uintptr(now),
+			uintptr(unsafe.Pointer(&t.patience)), 0, 0)
+		if errno == unix.ETIMEDOUT {
+			t.endIfAlone()
+		}
 	}
 }
 
@@ -122,14 +130,21 @@ func (t *table) release(part uint32) {
 	syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&t.released)), futexWake, 1, 0, 0, 0)
 }
 
-// tie sends the child SIGKILL when the thread that cloned it ends, and ends it
-// if that has happened already: then nobody reads the status pipe, and ppoll(2)
-// reports POLLERR for it.
+// tie sends the child SIGKILL when the thread that cloned it ends.
 //
 //go:norace
 //go:nosplit
 func (t *table) tie() {
 	syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0)
+	t.endIfAlone()
+}
+
+// endIfAlone ends the child if sbx has ended: then nobody has the other end of the
+// status socket, and ppoll(2) reports POLLHUP for it.
+//
+//go:norace
+//go:nosplit
+func (t *table) endIfAlone() {
 	n, _, _ := syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&t.poll)), 1, uintptr(unsafe.Pointer(&t.zero)), 0, 8, 0)
 	if n != 0 {
 		t.exit()
