@@ -241,7 +241,7 @@ func TestAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(200 * time.Millisecond) // it waits by now
+	time.Sleep(200 * time.Millisecond)            // it waits by now
 	unix.Shutdown(process.status, unix.SHUT_RDWR) // as if it were closed; Wait closes it
 	guard := time.AfterFunc(10*time.Second, func() { t.Error("it still waits"); process.Kill() })
 	process.Wait(nil)
