@@ -457,7 +457,7 @@ func BenchmarkPull10k(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		p, n := newPair(b), newNotes(b)
-		for d := range 100 {
+		for d := range many(100) {
 			dir := fmt.Sprintf("/d%02d", d)
 			mkdir(b, p.Lower+dir, 0o755)
 			mkdir(b, p.Upper+dir, 0o755)

@@ -327,7 +327,7 @@ func BenchmarkSettleEmpty(b *testing.B) {
 
 func BenchmarkSettle100k(b *testing.B) {
 	p := newPair(b)
-	for d := range 1000 {
+	for d := range many(1000) {
 		dir := fmt.Sprintf("/d%03d", d)
 		mkdir(b, p.Lower+dir, 0o755)
 		mkdir(b, p.Upper+dir, 0o755)
