@@ -16,15 +16,15 @@
 // nothing, and makes its calls in assembly.
 package early
 
-import "unsafe"
-
 // prlimit returns prlimit(0, RLIMIT_NOFILE, NULL, old), or a negative errno.
 //
 //go:noescape
 func prlimit(old *[2]uint64) int
 
-// madvise is madvise(2), or a negative errno.
-func madvise(addr, length, advice uintptr) int
+// populate maps length bytes at once, from the begin of the 32 KiB where p lies
+// (madvise(2), MADV_POPULATE_WRITE, Linux 5.14), or returns a negative errno. It
+// has no go:noescape, so that what is passed lies on the heap.
+func populate(p *[256]byte, length uintptr) int
 
 // original is set by init and never again.
 var original [2]uint64
@@ -33,20 +33,13 @@ var original [2]uint64
 // refuses it.
 var known bool
 
-// here keeps an allocation on the heap.
-var here *[256]byte
-
-const (
-	populateWrite = 23        // MADV_POPULATE_WRITE, Linux 5.14
-	span          = 32 << 10  // of a few pages the heap is made up
-	heap          = 512 << 10 // most of what a short run touches of it
-)
+// heap is most of what a short run touches of it, in bytes.
+const heap = 512 << 10
 
 func init() {
 	known = prlimit(&original) == 0
 	// What is allocated now lies near the end of what is in use.
-	here = new([256]byte)
-	madvise(uintptr(unsafe.Pointer(here))&^(span-1), heap, populateWrite)
+	populate(new([256]byte), heap)
 }
 
 // Nofile returns the soft and hard RLIMIT_NOFILE that the process was started with

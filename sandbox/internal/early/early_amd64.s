@@ -11,12 +11,13 @@ TEXT ·prlimit(SB),NOSPLIT,$0-16
 	MOVQ	AX, ret+8(FP)
 	RET
 
-// func madvise(addr, length, advice uintptr) int
-TEXT ·madvise(SB),NOSPLIT,$0-32
+// func populate(p *[256]byte, length uintptr) int
+TEXT ·populate(SB),NOSPLIT,$0-24
 	MOVQ	$28, AX	// SYS_madvise
-	MOVQ	addr+0(FP), DI
+	MOVQ	p+0(FP), DI
+	ANDQ	$~32767, DI
 	MOVQ	length+8(FP), SI
-	MOVQ	advice+16(FP), DX
+	MOVQ	$23, DX	// MADV_POPULATE_WRITE
 	SYSCALL
-	MOVQ	AX, ret+24(FP)
+	MOVQ	AX, ret+16(FP)
 	RET

@@ -11,12 +11,13 @@ TEXT ·prlimit(SB),NOSPLIT,$0-16
 	MOVD	R0, ret+8(FP)
 	RET
 
-// func madvise(addr, length, advice uintptr) int
-TEXT ·madvise(SB),NOSPLIT,$0-32
+// func populate(p *[256]byte, length uintptr) int
+TEXT ·populate(SB),NOSPLIT,$0-24
 	MOVD	$233, R8	// SYS_madvise
-	MOVD	addr+0(FP), R0
+	MOVD	p+0(FP), R0
+	AND	$~32767, R0
 	MOVD	length+8(FP), R1
-	MOVD	advice+16(FP), R2
+	MOVD	$23, R2		// MADV_POPULATE_WRITE
 	SVC
-	MOVD	R0, ret+24(FP)
+	MOVD	R0, ret+16(FP)
 	RET
