@@ -196,6 +196,8 @@ func TestImportRefuses(t *testing.T) {
 		{[]tar.Header{reg(".sbx-layer/with/0123456789abcdef/index/f")}, "knows nothing"},
 		{[]tar.Header{symlink(".sbx-layer/with/0123456789abcdef/sourc", "x")}, "knows nothing"},
 		{[]tar.Header{reg(strings.Repeat("x", 256))}, "file name too long"},
+		{[]tar.Header{reg(strings.Repeat("a/", 200_000) + "f")}, "directories deep"},
+		{[]tar.Header{link("h", "a/../b")}, `a link to "a/../b"`},
 		{[]tar.Header{symlink("l", strings.Repeat("x", 5000))}, "file name too long"},
 	} {
 		if _, err := unpack(t, bytes.NewReader(archive(t, tt.list...)), plenty); err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -76,16 +76,19 @@ func (g *Guard) read(root int, p string, seen Stat) ([]byte, error) {
 // drivers finds the lines that name a driver, which git's configuration may
 // have a program for, gitattributes(5). Those that the host has too are known.
 func drivers(host, layer []byte) []Reason {
+	// As git's attr.c. Were other white space cut off, its pattern would be a
+	// comment here.
+	const blanks = " \t\r\n"
 	known := map[string]bool{}
 	for line := range strings.Lines(string(host)) {
-		known[strings.TrimSpace(line)] = true
+		known[strings.Trim(line, blanks)] = true
 	}
 	for line := range strings.Lines(string(layer)) {
-		line = strings.TrimSpace(line)
+		line = strings.Trim(line, blanks)
 		if known[line] || strings.HasPrefix(line, "#") {
 			continue
 		}
-		for _, word := range strings.Fields(line) {
+		for _, word := range strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(blanks, r) }) {
 			switch key, value, _ := strings.Cut(word, "="); strings.TrimLeft(key, "-!") {
 			case "filter", "diff", "merge":
 				if value != "" {

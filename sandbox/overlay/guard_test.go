@@ -213,6 +213,17 @@ func TestGuardContent(t *testing.T) {
 		1 "package.json": changed scripts: build, postinstall, test, packageManager
 		2 "vendor/.gitattributes": it has git run the driver "merge=evil"
 	`)
+	// White space to Unicode, but not to git: no comment.
+	for _, blank := range []string{"\f", "\v", "\u00a0", "\u2003", "\u0085"} {
+		must(t, os.WriteFile(filepath.Join(p.Upper, ".gitattributes"), []byte(blank+"#* filter=evil\n"), 0o644))
+		if got := checked(t, p); !strings.Contains(got, `2 ".gitattributes": it has git run the driver "filter=evil"`) {
+			t.Errorf("%q: got\n%s", blank, got)
+		}
+		must(t, os.WriteFile(filepath.Join(p.Upper, ".gitattributes"), []byte("* filter="+blank+"evil\n"), 0o644))
+		if got := checked(t, p); !strings.Contains(got, `2 ".gitattributes": it has git run the driver`) {
+			t.Errorf("%q: got\n%s", blank, got)
+		}
+	}
 	must(t, os.WriteFile(filepath.Join(p.Upper, "package.json"), make([]byte, maxGuarded+1), 0o644))
 	if got := checked(t, p); !strings.Contains(got, `2 "package.json": it cannot be read: it is larger than 4 MiB`) {
 		t.Errorf("got\n%s", got)

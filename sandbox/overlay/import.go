@@ -35,7 +35,7 @@ type ImportOptions struct {
 // fresh directory of a layer: upper, with/KEY, home. Nothing in the archive is
 // trusted: no name leads out of the directory or through a symlink, no device
 // but a whiteout is made, no set-user-ID bit is set, no overlayfs attribute is
-// taken over. zstd, gzip and plain tar are read.
+// taken over. zstd and plain tar are read.
 func Import(in io.Reader, dir int, opts ImportOptions) error {
 	r, closeIt, err := decompress(in)
 	if err != nil {
@@ -127,9 +127,8 @@ type part struct {
 }
 
 type later struct {
-	mode   uint32
-	mtime  int64
-	xattrs []xattr
+	mode  uint32
+	mtime int64
 }
 
 func (im *importer) close() {
@@ -166,6 +165,10 @@ var (
 	errThrough  = errors.New("it goes through something that is no directory")
 )
 
+// deepest is how deep a directory of a layer may be: an archive of one file can
+// name more directories than a disk has room for.
+const deepest = 1000
+
 // cleanName checks a name, and takes what means nothing out of it.
 func cleanName(name string) (string, error) {
 	if strings.HasPrefix(name, "/") {
@@ -184,6 +187,9 @@ func cleanName(name string) (string, error) {
 		case n != "" && n != ".":
 			out = append(out, n)
 		}
+	}
+	if len(out) > deepest {
+		return "", fmt.Errorf("it is more than %d directories deep", deepest)
 	}
 	return strings.Join(out, "/"), nil
 }

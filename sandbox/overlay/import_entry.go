@@ -18,9 +18,8 @@ func (im *importer) entry(t *tar.Reader, h *tar.Header) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
 	}
-	im.files++
-	if im.files > im.opts.Limits.Entries {
-		return fmt.Errorf("the archive has more than %d files", im.opts.Limits.Entries)
+	if err := im.count(); err != nil {
+		return err
 	}
 	if im.opts.Progress != nil {
 		im.opts.Progress(im.files, im.size)
@@ -39,7 +38,7 @@ func (im *importer) entry(t *tar.Reader, h *tar.Header) error {
 		return err // the root, whose mode is sbx's own business
 	}
 	parent, last := split(rel)
-	dir, err := p.parent(parent)
+	dir, err := im.parent(p, parent)
 	if err != nil {
 		return err
 	}
@@ -49,15 +48,27 @@ func (im *importer) entry(t *tar.Reader, h *tar.Header) error {
 	return im.make(t, h, p, dir, rel, last)
 }
 
+// count counts a file that is made.
+func (im *importer) count() error {
+	im.files++
+	if im.files > im.opts.Limits.Entries {
+		return fmt.Errorf("the archive has more than %d files", im.opts.Limits.Entries)
+	}
+	return nil
+}
+
 // parent opens a directory of the part; one that no entry has made is made.
-func (p *part) parent(path string) (int, error) {
+func (im *importer) parent(p *part, path string) (int, error) {
 	if p.dirs.fd >= 0 && p.dirs.path == path {
 		return p.dirs.fd, nil
 	}
 	dir, _, err := p.dirs.at(join(path, "x"))
 	if err == unix.ENOENT {
 		up, name := split(path)
-		above, e := p.parent(up)
+		above, e := im.parent(p, up)
+		if e == nil {
+			e = im.count()
+		}
 		if e != nil {
 			return -1, e
 		}
@@ -134,8 +145,16 @@ func (im *importer) make(t *tar.Reader, h *tar.Header, p *part, dir int, rel, na
 	mode := uint32(h.Mode) & 0o777
 	xattrs := headerXattrs(h)
 	if h.Typeflag == tar.TypeDir {
-		p.later[rel] = later{mode, h.ModTime.UnixNano(), xattrs}
-		return p.mkdir(dir, name)
+		p.later[rel] = later{mode, h.ModTime.UnixNano()}
+		if err := p.mkdir(dir, name); err != nil || len(xattrs) == 0 {
+			return err
+		}
+		fd, err := openBeneath(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return setXattrs(fd, xattrs)
 	}
 	if h.Typeflag == tar.TypeChar && h.Devmajor == 0 && h.Devminor == 0 && p.marks {
 		return p.whiteoutEntry(dir, "x", whPrefix+name)
@@ -186,11 +205,11 @@ func headerXattrs(h *tar.Header) (list []xattr) {
 
 // link makes a hard link to a file that the archive has already made.
 func (im *importer) link(p *part, dir int, name, target string) error {
-	target, err := cleanName(target)
+	clean, err := cleanName(target)
 	if err != nil {
 		return fmt.Errorf("it is a link to %q: %w", target, err)
 	}
-	q, rel, err := im.locate(target)
+	q, rel, err := im.locate(clean)
 	if err != nil {
 		return err
 	}
@@ -325,9 +344,6 @@ func (p *part) finish(path string, l later) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := setXattrs(fd, l.xattrs); err != nil {
-		return err
-	}
 	if err := setTimes(fd, l.mtime); err != nil {
 		return err
 	}

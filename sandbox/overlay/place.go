@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,33 @@ var (
 	errHostAppeared = errors.New("the host has just got a version of its own")
 	errWritten      = errors.New("a run is writing it at this moment")
 )
+
+// strandedError is that a version which somebody has just saved could not go back:
+// it stays under the temporary name.
+type strandedError struct {
+	name string
+	err  error
+}
+
+func (e *strandedError) Error() string {
+	return fmt.Sprintf("the host's version has just changed too, and is now in %q beside it: %v", e.name, e.err)
+}
+
+func (e *strandedError) Unwrap() error { return e.err }
+
+func stranded(err error) bool {
+	var e *strandedError
+	return errors.As(err, &e)
+}
+
+// putBack gives a name the version again that was taken from it.
+func putBack(dir int, tmp, name string) error {
+	err := unix.Renameat2(dir, tmp, dir, name, unix.RENAME_NOREPLACE)
+	if err != nil {
+		return &strandedError{tmp, err}
+	}
+	return errHostChanged
+}
 
 // sameVersion compares what a rename leaves alone: that sets the time of change.
 func sameVersion(f Fingerprint, s Stat) bool {
@@ -61,10 +89,14 @@ func swap(dir int, tmp, name string, was Fingerprint) error {
 	}
 	old, err := StatAt(dir, tmp)
 	if err != nil || !sameVersion(was, old) {
-		if err := unix.Renameat2(dir, tmp, dir, name, unix.RENAME_EXCHANGE); err != nil {
-			return err
+		switch err := unix.Renameat2(dir, tmp, dir, name, unix.RENAME_EXCHANGE); err {
+		case nil:
+			return errHostChanged
+		case unix.ENOENT: // and deleted right away
+			return putBack(dir, tmp, name)
+		default:
+			return &strandedError{tmp, err}
 		}
-		return errHostChanged
 	}
 	return state.RemoveAt(dir, tmp)
 }
@@ -91,10 +123,7 @@ func takeAway(dir int, tmp, name string, was Fingerprint) error {
 	}
 	old, err := StatAt(dir, tmp)
 	if err != nil || !sameVersion(was, old) {
-		if err := unix.Renameat2(dir, tmp, dir, name, unix.RENAME_NOREPLACE); err != nil {
-			return err
-		}
-		return errHostChanged
+		return putBack(dir, tmp, name)
 	}
 	return state.RemoveAt(dir, tmp)
 }
@@ -211,7 +240,8 @@ func (c *copier) some(off, size int64) (int, error) {
 }
 
 // setMode changes the permission bits of a name that was seen to be st, and
-// nothing else: fchmod(2) does not work on O_PATH, and to open a file for
+// nothing else. A directory keeps the set-group-ID and sticky bits that it has on
+// the host; a file loses such bits. fchmod(2) does not work on O_PATH, and to open a file for
 // reading its old mode may not allow.
 func setMode(dir int, name string, seen Stat, mode uint32) error {
 	fd, err := openBeneath(dir, name, unix.O_PATH)
@@ -226,7 +256,11 @@ func setMode(dir int, name string, seen Stat, mode uint32) error {
 	if !now.same(seen) || now.IsSymlink() {
 		return errHostChanged
 	}
-	return unix.Chmod(procFd(fd), mode&0o777)
+	mode &= 0o777
+	if now.IsDir() {
+		mode |= now.Mode & 0o7000
+	}
+	return unix.Chmod(procFd(fd), mode)
 }
 
 // setTimes gives an open file its time of modification.

@@ -335,6 +335,11 @@ func (r *ready) close() {
 	r.fd = -1
 }
 
+func (r *ready) release() {
+	r.close()
+	r.dir.release()
+}
+
 // conclude sorts a failure: what the host or a run has just done is a reason,
 // not an error.
 func (p *puller) conclude(out Outcome, err error) {

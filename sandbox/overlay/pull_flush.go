@@ -27,11 +27,10 @@ func (p *puller) flush() error {
 				seen = append(seen, p.pulled(c.Path, f)...)
 			}
 		}
-		if err != nil {
-			p.discard(r)
+		if err == nil || stranded(err) {
+			r.release()
 		} else {
-			r.close()
-			r.dir.release()
+			p.discard(r)
 		}
 		p.conclude(r.out, err)
 	}
@@ -72,20 +71,7 @@ func (p *puller) directory(c Change) error {
 		_, err := p.dir(c.Path)
 		return err
 	}
-	parent, name := split(c.Path)
-	h, tmp, err := p.temp(parent)
-	if err != nil {
-		return err
-	}
-	if err := p.newDir(h, tmp, c.Path, c.Upper); err != nil {
-		return err
-	}
-	if err := swap(h.fd, tmp, name, c.Lower.Fingerprint()); err != nil {
-		unix.Unlinkat(h.fd, tmp, unix.AT_REMOVEDIR)
-		p.made = p.made[:len(p.made)-1]
-		return err
-	}
-	return nil
+	return p.placeDir(c.Path, c.Upper, c.Lower.Fingerprint())
 }
 
 func (p *puller) remove(c Change) error {
@@ -178,8 +164,12 @@ func (p *puller) finishDir(made newDir) error {
 		return err
 	}
 	defer unix.Close(fd)
+	st, err := StatFd(fd)
+	if err != nil {
+		return err
+	}
 	if err := setTimes(fd, made.mtime); err != nil {
 		return err
 	}
-	return unix.Fchmod(fd, made.mode)
+	return unix.Fchmod(fd, st.Mode&0o7000|made.mode)
 }

@@ -41,32 +41,40 @@ func (p *puller) mkdir(path string) error {
 	if !st.IsDir() {
 		return errMoved
 	}
-	parent, _ := split(path)
-	h, tmp, err := p.temp(parent)
-	if err != nil {
-		return err
-	}
-	if err := p.newDir(h, tmp, path, st); err != nil {
-		return err
-	}
-	err = swap(h.fd, tmp, name, Fingerprint{})
-	if err != nil {
-		unix.Unlinkat(h.fd, tmp, unix.AT_REMOVEDIR)
-	}
+	err = p.placeDir(path, st, Fingerprint{})
 	if err == errHostAppeared {
 		return nil // it has just been made
 	}
 	return err
 }
 
-// newDir makes a directory under a temporary name. If its own mode keeps the
-// owner out, that comes last.
-func (p *puller) newDir(h *handle, tmp, path string, st Stat) error {
+// placeDir makes a directory in the place of the version was. If its own mode
+// keeps the owner out, that comes last (finishDir).
+func (p *puller) placeDir(path string, st Stat, was Fingerprint) error {
+	parent, name := split(path)
+	h, tmp, err := p.temp(parent)
+	if err != nil {
+		return err
+	}
 	if err := unix.Mkdirat(h.fd, tmp, 0o700); err != nil {
 		return err
 	}
+	made, err := StatAt(h.fd, tmp)
+	if err == nil {
+		// With the set-group-ID bit that it may have from its parent.
+		err = unix.Fchmodat(h.fd, tmp, made.Mode&0o7000|st.Perm()&0o777|0o700, 0)
+	}
+	if err == nil {
+		err = swap(h.fd, tmp, name, was)
+	}
+	if err != nil {
+		if !stranded(err) {
+			unix.Unlinkat(h.fd, tmp, unix.AT_REMOVEDIR)
+		}
+		return err
+	}
 	p.made = append(p.made, newDir{path, st.Perm() & 0o777, st.Mtime})
-	return unix.Fchmodat(h.fd, tmp, st.Perm()&0o777|0o700, 0)
+	return nil
 }
 
 // temp is a temporary name in a directory of which the journal knows.
@@ -115,8 +123,7 @@ func (p *puller) prepare(c Change) (r ready, err error) {
 
 func (p *puller) discard(r ready) {
 	unix.Unlinkat(r.dir.fd, r.tmp, 0)
-	r.close()
-	r.dir.release()
+	r.release()
 }
 
 func (p *puller) symlink(up int, r ready, c Change) error {

@@ -479,3 +479,42 @@ func BenchmarkPull10k(b *testing.B) {
 		b.StartTimer()
 	}
 }
+
+// What could not go back stays, and the error says where.
+func TestSwapStranded(t *testing.T) {
+	dir := t.TempDir()
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	must(t, err)
+	defer unix.Close(fd)
+	fill(t, dir, "f=another\ntmp=saved\n")
+	err = putBack(fd, "tmp", "f")
+	if !stranded(err) || !strings.Contains(err.Error(), `"tmp"`) || errors.Is(err, errHostChanged) {
+		t.Error(err)
+	}
+	checkListing(t, dir, "f=another\ntmp=saved\n")
+	must(t, os.Remove(dir+"/f"))
+	if err := putBack(fd, "tmp", "f"); err != errHostChanged {
+		t.Error(err)
+	}
+	checkListing(t, dir, "f=saved\n")
+}
+
+// A directory's set-group-ID bit is the host's business: neither taken from the
+// layer nor lost.
+func TestPullSetgid(t *testing.T) {
+	p, n := newPair(t), newNotes(t)
+	mkdir(t, p.Lower+"/shared", 0o755)
+	must(t, unix.Chmod(p.Lower+"/shared", 0o2775))
+	mkdir(t, p.Upper+"/shared", 0o755)
+	mkdir(t, p.Upper+"/shared/new", 0o755)
+	mkdir(t, p.Upper+"/new", 0o755)
+	must(t, unix.Chmod(p.Upper+"/new", 0o2755))
+	pull(t, p, n, PullOptions{Selection: Selection{All: true}})
+	for path, want := range map[string]uint32{"shared": 0o2755, "shared/new": 0o2755, "new": 0o755} {
+		var st unix.Stat_t
+		must(t, unix.Stat(p.Lower+"/"+path, &st))
+		if st.Mode&0o7777 != want {
+			t.Errorf("%s: mode %o, want %o", path, st.Mode&0o7777, want)
+		}
+	}
+}

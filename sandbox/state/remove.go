@@ -163,10 +163,14 @@ func randomName() string {
 	return hex.EncodeToString(b[:])
 }
 
-// openDir opens a directory with the permissions to empty it.
+// openDir opens a directory with the permissions to empty it, but none on which
+// something is mounted: what is removed may lie on the host (EXDEV).
 func openDir(fd int, name string) (int, error) {
-	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	child, err := unix.Openat(fd, name, flags, 0)
+	how := unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+	}
+	child, err := unix.Openat2(fd, name, &how)
 	if err != unix.EACCES {
 		if err == nil {
 			var st unix.Stat_t
@@ -178,7 +182,8 @@ func openDir(fd int, name string) (int, error) {
 	}
 	// fchmod(2) does not work on O_PATH, chmod(2) of /proc/self/fd does, and
 	// never follows a symlink.
-	path, err := unix.Openat(fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	how.Flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	path, err := unix.Openat2(fd, name, &how)
 	if err != nil {
 		return -1, err
 	}

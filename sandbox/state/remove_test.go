@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -281,5 +282,50 @@ func TestDeleteFails(t *testing.T) {
 	}
 	if _, _, ok := TrashIDs(dir); !ok {
 		t.Error("the ids of what is left are lost")
+	}
+}
+
+// TestRemoveMounted: what is mounted below a directory is not deleted with it.
+func TestRemoveMounted(t *testing.T) {
+	if os.Getenv("SBX_REMOVE_MOUNTED") == "" {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestRemoveMounted$", "-test.v")
+		cmd.Env = append(os.Environ(), "SBX_REMOVE_MOUNTED=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}}
+		out, err := cmd.CombinedOutput()
+		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
+			missing(t, "no user namespace can be made: %v", err)
+		}
+		if err != nil || !strings.Contains(string(out), "--- PASS") {
+			t.Errorf("%v: %s", err, out)
+		}
+		return
+	}
+	dir := t.TempDir()
+	for _, d := range []string{"/tree/below/mounted", "/tree/mounted", "/other"} {
+		if err := os.MkdirAll(dir+d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, dir+"/other/f")
+	// The same file system: only the mount tells.
+	for _, d := range []string{"/tree/below/mounted", "/tree/mounted"} {
+		if err := unix.Mount(dir+"/other", dir+d, "", unix.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := RemoveAt(fd, "tree"); err != unix.EXDEV {
+		t.Errorf("RemoveAt: %v, want %v", err, unix.EXDEV)
+	}
+	if !there(dir + "/other/f") {
+		t.Error("it has deleted what is mounted")
+	}
+	for _, d := range []string{"/tree/below/mounted", "/tree/mounted"} {
+		unix.Unmount(dir+d, 0)
 	}
 }
