@@ -3,6 +3,7 @@ package sandbox
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -86,7 +87,8 @@ func (s *Session) join(o Options) (Status, error) {
 	kinds, fds := child.Namespaces, namespaces
 	if t.Net == policy.Host {
 		// It is the host's, which nobody may enter again, and has been left never.
-		kinds, fds = without(kinds, "net"), append(append([]int(nil), fds[:3]...), fds[4:]...)
+		i := slices.Index(kinds, "net")
+		kinds, fds = slices.Delete(slices.Clone(kinds), i, i+1), slices.Delete(slices.Clone(fds), i, i+1)
 	}
 	join := plan.BuildJoin(p, kinds, t.IDs, p.Exec)
 	signals := supervise.Take()
@@ -94,10 +96,11 @@ func (s *Session) join(o Options) (Status, error) {
 	if err == nil {
 		err = process.Start(join, signals.Taken)
 	}
-	if err == nil {
-		err = process.Give(fds...)
-	}
 	if err != nil {
+		return Status{}, err
+	}
+	if err := process.Give(fds...); err != nil {
+		process.Abandon()
 		return Status{}, err
 	}
 	end, err := supervise.Wait(process, signals)
@@ -114,16 +117,6 @@ func (s *Session) joinedVars(run share.Run) map[string]string {
 	return set
 }
 
-func without(list []string, word string) []string {
-	var rest []string
-	for _, w := range list {
-		if w != word {
-			rest = append(rest, w)
-		}
-	}
-	return rest
-}
-
 // grace is how long a run has to end by itself when it is stopped.
 const grace = 10 * time.Second
 
@@ -134,6 +127,9 @@ func Stop(s state.Store, run share.Run, force bool) error {
 	if force {
 		sig = unix.SIGKILL
 	}
+	if run.PID == 0 {
+		return fmt.Errorf("cannot stop the run %q: it does not answer, and its process is not known", run.ID)
+	}
 	// The descriptor names the process, whatever becomes of its number.
 	fd, err := unix.PidfdOpen(run.PID, 0)
 	if err == unix.ESRCH {
@@ -143,10 +139,14 @@ func Stop(s state.Store, run share.Run, force bool) error {
 		return fmt.Errorf("cannot stop the run %q: %w", run.ID, err)
 	}
 	defer unix.Close(fd)
-	if again, err := share.Ask(s.RunPath(run.ID)); err != nil || again.PID != run.PID {
+	again, err := share.Ask(s.RunPath(run.ID))
+	switch {
+	case err == nil && again.PID != run.PID, share.Gone(err):
 		return nil // it has ended
+	case err != nil:
+		return fmt.Errorf("cannot stop the run %q: %w", run.ID, err)
 	}
-	for wait := grace; ; wait = grace {
+	for {
 		err := unix.PidfdSendSignal(fd, syscall.Signal(sig), nil, 0)
 		if err == nil && run.Silent {
 			// A process that is stopped takes no signal.
@@ -158,7 +158,7 @@ func Stop(s state.Store, run share.Run, force bool) error {
 			}
 			return fmt.Errorf("cannot stop the run %q: %w", run.ID, err)
 		}
-		if exited(fd, wait) {
+		if exited(fd) {
 			return nil
 		}
 		if sig == unix.SIGKILL {
@@ -168,9 +168,9 @@ func Stop(s state.Store, run share.Run, force bool) error {
 	}
 }
 
-// exited waits for a process.
-func exited(pidfd int, wait time.Duration) bool {
-	deadline := time.Now().Add(wait)
+// exited waits for a process, for the time of grace.
+func exited(pidfd int) bool {
+	deadline := time.Now().Add(grace)
 	for {
 		fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, int(max(0, time.Until(deadline).Milliseconds())))

@@ -106,6 +106,7 @@ func (s *Session) quiet(what string) (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.warnLost(s.options, lock)
 	if lock.Unclean {
 		// A run was killed, and its mount may not have ended yet.
 		p, _, err := s.plan(s.options)

@@ -65,18 +65,16 @@ func (pub *published) begin(s *Session, o Options, process *child.Process, p pla
 	if err != nil {
 		return err
 	}
-	if !lock.Live || p.Brings() {
-		// Not before: others must find all mounts of the layer, as they would make
-		// those that they do not find.
-		if err := lock.Share(); err != nil {
-			return err
-		}
-	}
 	go func() {
 		pub.server.Answer()
 		close(pub.done)
 	}()
-	return nil
+	if lock.Live && !p.Brings() {
+		return nil
+	}
+	// Not before: others must find all mounts of the layer, as they would make
+	// those that they do not find.
+	return lock.Share()
 }
 
 // end takes the run back, and lets go of its mounts.
@@ -143,12 +141,11 @@ func (l *lender) copy(i int) error {
 	if l.ready[i] >= 0 {
 		return nil
 	}
-	if l.closed || l.mounts[i] < 0 {
-		return fmt.Errorf("a copy of a mount could not be made before")
+	if l.closed {
+		return fmt.Errorf("the run ends")
 	}
 	two, err := child.Copies(l.namespaces[0], l.mounts[i], 2)
 	if err != nil {
-		l.mounts[i] = -1
 		return err
 	}
 	l.mounts[i], l.ready[i] = two[0], two[1]

@@ -120,7 +120,7 @@ func appendJSON(b []byte, s string) []byte {
 
 func lives(dir state.RunDir) bool {
 	_, err := share.Ask(dir.Path)
-	return err == nil
+	return !share.Gone(err)
 }
 
 func shorten(args []string) []string {

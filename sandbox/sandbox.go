@@ -161,11 +161,15 @@ func (s *Session) explain(o Options, f host.Facts) {
 	}
 }
 
-// ready makes the layer ready to be mounted.
-func (s *Session) ready(o Options, lock *state.Lock, p plan.Plan) error {
+func (s *Session) warnLost(o Options, lock *state.Lock) {
 	if lock.Lost {
 		o.warn("the machine went down while a run had the layer %q: files that it wrote last may be incomplete; sbx reset wipes them", s.Layer.Name)
 	}
+}
+
+// ready makes the layer ready to be mounted.
+func (s *Session) ready(o Options, lock *state.Lock, p plan.Plan) error {
+	s.warnLost(o, lock)
 	killed := lock.Unclean
 	if killed || lock.Live && p.Brings() {
 		// Among the runs that have the layer may be one that does not answer, or that

@@ -18,6 +18,9 @@ var errInside = errors.New("it is in another pid namespace")
 func checkOutside(fd int) error {
 	peer, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
 	if err != nil {
+		if err != unix.ENOPROTOOPT {
+			return err
+		}
 		// Before Linux 6.5 a number: it may have become another process's, if the
 		// client has ended meanwhile.
 		cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)

@@ -146,7 +146,8 @@ func ask(dir, what string) (Run, []int, error) {
 	defer unix.Close(fd)
 	setTimeout(fd)
 	if err := unix.Connect(fd, address(d)); err != nil {
-		return Run{}, nil, err
+		// EAGAIN: as many have asked already as it takes at once.
+		return Run{ID: filepath.Base(dir), Silent: err == unix.EAGAIN}, nil, err
 	}
 	pid, err := checkPeer(fd)
 	if err != nil {
@@ -172,8 +173,14 @@ func ask(dir, what string) (Run, []int, error) {
 	return r.Run, fds, nil
 }
 
-// Ask asks the run in a directory what it is. An error means that it does not live;
-// one that does not answer is Silent.
+// Gone says whether an error of Ask means that the run does not live. It may also be
+// the caller who is short of something, or may not ask.
+func Gone(err error) bool {
+	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)
+}
+
+// Ask asks the run in a directory what it is. One that does not answer is Silent; of
+// one that takes no more questions, not even the PID is known.
 func Ask(dir string) (Run, error) {
 	run, fds, err := ask(dir, askRun)
 	closeAll(fds)

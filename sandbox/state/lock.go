@@ -137,8 +137,8 @@ func (l Layer) lock(who string, runs int) (*Lock, error) {
 	if k.Unclean {
 		k.Lost = beforeBoot(stamp)
 	}
-	if k.Live {
-		return k, nil // Share counts it
+	if k.Live || k.Unclean && runs == 0 {
+		return k, nil // Share counts it; the next run must see what that one has left
 	}
 	if err := k.write(); err != nil {
 		unix.Close(k.fd)

@@ -88,6 +88,26 @@ func TestLockLost(t *testing.T) {
 		}
 		k.Unlock()
 	}
+
+	// Who looks at the layer meanwhile is told too, and takes nothing from the run.
+	if err := os.WriteFile(filepath.Join(l.Dir, "lock"), []byte("100 1 pid 5: make\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		k, err := l.Take("pid 6: sbx pull")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !k.Lost {
+			t.Error("the second who looks is not told that the machine went down")
+		}
+		k.Unlock()
+	}
+	if k := mustLock(t, l, "ids"); !k.Lost {
+		t.Error("the run is not told that the machine went down")
+	} else {
+		k.Unlock()
+	}
 }
 
 // TestLockDamaged: a lock that is no file is not followed, and there is a way out.

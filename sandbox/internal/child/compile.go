@@ -78,7 +78,7 @@ func (o *op) demand(r uintptr) *op     { o.exact, o.want = true, r; return o }
 const at = ^uintptr(99) // -100
 
 // begin gives a cloned child its own descriptors, and ties it to sbx. Launch has
-// put the pipe at 10 and above, so that the dup3 hits nothing.
+// put the socket at highFD and above, so that the dup3 hits nothing.
 func (c *compiler) begin(status int, given []int) {
 	c.add(unix.SYS_DUP3, uintptr(status), statusFD, unix.O_CLOEXEC)
 	from := statusFD + 1
@@ -116,7 +116,7 @@ func (c *compiler) frame() {
 	}
 }
 
-// end leaves nothing open but 0 to 2 and the status pipe.
+// end leaves nothing open but 0 to 2 and the status socket.
 func (c *compiler) end() {
 	c.add(unix.SYS_UMASK).with(0, slotUmask)
 	c.add(unix.SYS_CLOSE_RANGE, statusFD+1, ^uintptr(0)>>32, 0)

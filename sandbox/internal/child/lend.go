@@ -127,10 +127,11 @@ func (c *compiler) copyMount(count int) {
 	c.add(unix.SYS_CLOSE, borrowFD)
 }
 
-// Copies turns one detached mount into several, which are its like. mount is used
-// up, also where this fails.
+// Copies turns one detached mount into several, which are its like, and closes it.
+// Where this fails mount stays open: what a build can make fail for a while (clone(2),
+// for want of processes) may work the next time. If the child has had it mounted
+// already, that fails too.
 func Copies(userns, mount, count int) (mounts []int, err error) {
-	defer unix.Close(mount)
 	p, err := Launch(plan.Namespaces{Shared: true}, nil)
 	if err != nil {
 		return nil, err
@@ -159,16 +160,22 @@ func Copies(userns, mount, count int) (mounts []int, err error) {
 		CloseAll(mounts)
 		return nil, err
 	}
+	unix.Close(mount)
 	return mounts, nil
 }
 
 // controlRoom is room for the descriptors of a message.
 const controlRoom = 64
 
-// Give sends the child a descriptor that its plan takes (plan.Borrow, plan.Join).
+// Give sends the child a descriptor that its plan takes (plan.Borrow, plan.Join). A
+// child that has ended before is no error: Wait says why.
 func (p *Process) Give(fds ...int) error {
 	for _, fd := range fds {
-		if err := unix.Sendmsg(p.status, []byte{0}, unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL); err != nil {
+		switch err := unix.Sendmsg(p.status, []byte{0}, unix.UnixRights(fd), nil, unix.MSG_NOSIGNAL); err {
+		case nil:
+		case unix.EPIPE, unix.ECONNRESET:
+			return nil
+		default:
 			return fmt.Errorf("cannot hand on a mount: %w", err)
 		}
 	}

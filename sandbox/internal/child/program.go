@@ -60,7 +60,7 @@ const (
 	slotCount
 )
 
-// record is what the child tells sbx, over the status pipe.
+// record is what the child tells sbx, over the status socket.
 type record struct {
 	kind  uint32
 	index uint32 // recordFault: the op, counted over all tables

@@ -122,7 +122,7 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	if !p.locked && t.cloner != uintptr(unix.Getpid()) {
 		// The scheduler moved the goroutine off the main thread in between, as
 		// it does on a machine with much to do; the child must not hang on a
-		// thread that may end. To wait for it is to wait until the pipe has no
+		// thread that may end. To wait for it is to wait until the socket has no
 		// writer, of which this process must not be one.
 		unix.Close(status[1])
 		status[1] = -1
