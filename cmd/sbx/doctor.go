@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -38,7 +37,8 @@ func doctor(c *cli.Context, o *sandbox.Options, status *int) error {
 	}
 	var err error
 	if c.Bool("json") {
-		err = writeJSON(os.Stdout, d)
+		// {"version":1,"ok":bool,"checks":[{"name":"…","status":"ok|info|warn|fail","detail":"…","fix":"…"}]}
+		err = printJSON(os.Stdout, d)
 	} else {
 		err = writeChecks(os.Stdout, d, coloured(os.Stdout, o.Getenv))
 	}
@@ -46,18 +46,6 @@ func doctor(c *cli.Context, o *sandbox.Options, status *int) error {
 		return fmt.Errorf("cannot print the checks: %w", err)
 	}
 	return nil
-}
-
-// writeJSON prints
-//
-//	{"version":1,"ok":bool,"checks":[{"name":"…","status":"ok|info|warn|fail","detail":"…","fix":"…"}]}
-//
-// with a line for each check.
-func writeJSON(w io.Writer, d host.Diagnosis) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false) // a fix holds < and &&
-	e.SetIndent("", "  ")
-	return e.Encode(d)
 }
 
 // writeChecks prints a line for each check, and what repairs it below, indented:

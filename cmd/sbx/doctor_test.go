@@ -44,7 +44,7 @@ warn path             another
 
 func TestWriteJSON(t *testing.T) {
 	var b strings.Builder
-	if err := writeJSON(&b, checks); err != nil {
+	if err := printJSON(&b, checks); err != nil {
 		t.Fatal(err)
 	}
 	var got struct {

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -19,10 +19,10 @@ var layerVerbs = []string{"list", "copy", "rm"}
 // layerVerb makes one verb of `sbx layer WORD`, so that flags may follow both.
 func layerVerb(args []string) ([]string, error) {
 	if len(args) > 2 {
-		switch word := args[2]; word {
-		case "list", "copy", "rm":
+		switch word := args[2]; {
+		case slices.Contains(layerVerbs, word):
 			return append([]string{args[0], "layer " + word}, args[3:]...), nil
-		case "--help", "-h":
+		case word == "--help" || word == "-h":
 			return []string{args[0], "help", "layer"}, nil
 		default:
 			if near := nearest(word, layerVerbs); near != "" {
@@ -90,9 +90,7 @@ func layerList(c *cli.Context, o *sandbox.Options, r *report) error {
 		}
 	})
 	if asJSON {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(map[string]any{"version": 1, "layers": list})
+		return printJSON(os.Stdout, map[string]any{"version": 1, "layers": list})
 	}
 	if len(list) == 0 {
 		r.line("there are no layers in %q", store.Root)

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -58,7 +59,7 @@ func listRuns(c *cli.Context, o *sandbox.Options) error {
 		list = append(list, runJSON{r.ID, r.PID, r.Tree, r.Layer, r.Dir, r.Command, time.Unix(r.Started, 0).UTC()})
 	}
 	if c.Bool("json") {
-		return printJSON(list)
+		return printJSON(os.Stdout, list)
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	if len(list) > 0 {
@@ -95,8 +96,9 @@ func age(start time.Time) string {
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
 
-func printJSON(v any) error {
-	e := json.NewEncoder(os.Stdout)
+// printJSON prints for programs; < and & stay as they are.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
@@ -138,7 +140,7 @@ func showLog(c *cli.Context, o *sandbox.Options) error {
 		for i := len(list) - 1; i >= 0; i-- {
 			if name == "last" || strings.HasPrefix(list[i].Run, name) {
 				if c.Bool("json") {
-					return printJSON(list[i])
+					return printJSON(os.Stdout, list[i])
 				}
 				printRecord(list[i])
 				return nil
@@ -150,7 +152,7 @@ func showLog(c *cli.Context, o *sandbox.Options) error {
 		if list == nil {
 			list = []sandbox.Record{}
 		}
-		return printJSON(list)
+		return printJSON(os.Stdout, list)
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	if len(list) > 0 {

@@ -80,7 +80,7 @@ func (c *cloner) entry(ch Change) error {
 		if err := unix.Mkdirat(to, name, 0o700); err != nil {
 			return err
 		}
-		return cloneXattrs(from, to, name, unix.O_DIRECTORY)
+		return cloneDirXattrs(from, to, name)
 	case up.IsRegular():
 		return c.file(from, to, name, ch)
 	case up.IsSymlink():
@@ -138,15 +138,15 @@ func (c *cloner) file(from, to int, name string, ch Change) error {
 	return setTimes(dst, ch.Upper.Mtime)
 }
 
-// cloneXattrs copies the attributes of a directory, with the one of overlayfs
+// cloneDirXattrs copies the attributes of a directory, with the one of overlayfs
 // that is honoured.
-func cloneXattrs(from, to int, name string, flags int) error {
-	src, err := openBeneath(from, name, unix.O_RDONLY|flags)
+func cloneDirXattrs(from, to int, name string) error {
+	src, err := openBeneath(from, name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(src)
-	dst, err := openBeneath(to, name, unix.O_RDONLY|flags)
+	dst, err := openBeneath(to, name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}

@@ -29,14 +29,8 @@ func (o *Opened) Drop(n Notes, opts DropOptions) error {
 	if o.upper < 0 {
 		return nil
 	}
-	roots, err := o.toDrop(n, opts)
+	roots, err := o.dropping(n, &opts)
 	if err != nil {
-		return err
-	}
-	if opts.Report == nil {
-		opts.Report = func(string, error) {}
-	}
-	if err := forget(n, roots); err != nil {
 		return err
 	}
 	for _, path := range roots {
@@ -53,8 +47,17 @@ func (o *Opened) shownError(do, path string, err error) error {
 	return &Error{Do: do, Path: o.Shown(path), Err: err}
 }
 
-// toDrop are the paths that a drop takes, none below another.
-func (o *Opened) toDrop(n Notes, opts DropOptions) ([]string, error) {
+// dropping begins a drop: the journal forgets what it takes. These are the paths,
+// none below another.
+func (o *Opened) dropping(n Notes, opts *DropOptions) ([]string, error) {
+	if opts.Report == nil {
+		opts.Report = func(string, error) {}
+	}
+	roots := o.toDrop(n, *opts)
+	return roots, forget(n, roots)
+}
+
+func (o *Opened) toDrop(n Notes, opts DropOptions) []string {
 	// Of what cannot be read, which can be dropped, the error does not matter.
 	o.Note(n)
 	var roots []string
@@ -78,9 +81,7 @@ func (o *Opened) toDrop(n Notes, opts DropOptions) ([]string, error) {
 		for c, err := range o.Changes(Options{All: true, Base: n.Base, Paths: opts.within()}) {
 			switch {
 			case err != nil:
-				if opts.Report != nil {
-					opts.Report(c.Path, err)
-				}
+				opts.Report(c.Path, err)
 			case !opts.Has(c), opts.Shadowed && !c.Shadowed, last != "" && under(c.Path, last):
 			case whole && covered(c.Path):
 			default:
@@ -91,7 +92,7 @@ func (o *Opened) toDrop(n Notes, opts DropOptions) ([]string, error) {
 	slices.Sort(roots)
 	roots = slices.Compact(roots)
 	if len(roots) > 0 && roots[0] == "" {
-		return roots[:1], nil
+		return roots[:1]
 	}
 	kept := roots[:0]
 	seen := map[string]bool{}
@@ -101,7 +102,7 @@ func (o *Opened) toDrop(n Notes, opts DropOptions) ([]string, error) {
 			kept = append(kept, r)
 		}
 	}
-	return kept, nil
+	return kept
 }
 
 func anyAbove(set map[string]bool, path string) bool {

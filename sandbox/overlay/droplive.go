@@ -16,14 +16,8 @@ func (o *Opened) DropLive(merged int, n Notes, opts DropOptions) error {
 	if o.upper < 0 || o.lower < 0 {
 		return nil
 	}
-	roots, err := o.toDrop(n, opts)
+	roots, err := o.dropping(n, &opts)
 	if err != nil {
-		return err
-	}
-	if opts.Report == nil {
-		opts.Report = func(string, error) {}
-	}
-	if err := forget(n, roots); err != nil {
 		return err
 	}
 	var b [8]byte
