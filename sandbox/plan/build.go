@@ -336,6 +336,11 @@ func BuildCopy(count int) Plan {
 	return Plan{Namespaces: Namespaces{Shared: true}, Steps: []Step{Join{Kinds: []string{"user"}}, Copy{Count: count}}}
 }
 
+// BuildRefresh drops what an overlay has cached, in the user namespace that owns it.
+func BuildRefresh() Plan {
+	return Plan{Namespaces: Namespaces{Shared: true}, Steps: []Step{Join{Kinds: []string{"user"}}, Refresh{}}}
+}
+
 // Lent are the upper directories whose mounts the plan lends, relative to the
 // layer, in the order of its steps.
 func (p Plan) Lent() []string {

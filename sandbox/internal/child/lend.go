@@ -110,13 +110,19 @@ func (c *compiler) join(s plan.Join) {
 	c.add(unix.SYS_CLOSE_RANGE, borrowFD, uintptr(borrowFD+len(s.Kinds)-1), 0)
 }
 
+// apart takes a mount from sbx into a mount namespace of its own: to be allowed to do
+// something with mounts is to own the namespace that one is in.
+func (c *compiler) apart() {
+	c.add(unix.SYS_UNSHARE, unix.CLONE_NEWNS)
+	c.add(unix.SYS_MOUNT, c.m.str("none"), c.m.str("/"), 0, unix.MS_REC|unix.MS_PRIVATE, 0)
+	c.receive(1)
+}
+
 // copyMount mounts what sbx sends over the root of a new mount namespace, because
 // a detached mount cannot be copied, and sends copies.
 func (c *compiler) copyMount(count int) {
 	g := c.m
-	c.add(unix.SYS_UNSHARE, unix.CLONE_NEWNS)
-	c.add(unix.SYS_MOUNT, g.str("none"), g.str("/"), 0, unix.MS_REC|unix.MS_PRIVATE, 0)
-	c.receive(1)
+	c.apart()
 	empty := g.str("")
 	c.add(unix.SYS_MOVE_MOUNT, borrowFD, empty, at, g.str("/"), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	for range count {
