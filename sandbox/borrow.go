@@ -26,14 +26,21 @@ func Living(s state.Store, layer string) []share.Run {
 	return list
 }
 
-// borrowed are mounts of other runs.
+// borrowed are mounts of other runs, and the user namespaces that own them.
 type borrowed struct {
-	runs   []share.Run
-	uppers []string
-	fds    []int
+	runs        []share.Run
+	uppers      []string
+	fds, owners []int
 }
 
 func (b *borrowed) close() {
+	b.closeMounts()
+	child.CloseAll(b.owners)
+	b.owners = nil
+}
+
+// closeMounts lets go of the mounts alone.
+func (b *borrowed) closeMounts() {
 	child.CloseAll(b.fds)
 	b.fds = nil
 }
@@ -79,8 +86,8 @@ func (s *Session) borrowNow() (b *borrowed, last error) {
 		}
 		for i, upper := range m.Run.Uppers {
 			if !slices.Contains(b.uppers, upper) {
-				b.uppers, b.fds = append(b.uppers, upper), append(b.fds, m.FDs[i])
-				m.FDs[i] = -1
+				b.uppers, b.fds, b.owners = append(b.uppers, upper), append(b.fds, m.FDs[i]), append(b.owners, m.Owners[i])
+				m.FDs[i], m.Owners[i] = -1, -1
 			}
 		}
 		m.Close()

@@ -27,6 +27,8 @@ type Options struct {
 	Throwaway            bool
 	// Trial is a run of sbx's own, which leaves no trace.
 	Trial bool
+	// NoLive leaves the sandbox with what the host had when a file was first used.
+	NoLive bool
 	// Join is the run whose namespaces the command enters, or "last".
 	Join              string
 	Rules             []policy.Rule

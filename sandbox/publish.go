@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/sandbox/internal/child"
+	"github.com/sbx-build/sbx/sandbox/live"
 	"github.com/sbx-build/sbx/sandbox/plan"
 	"github.com/sbx-build/sbx/sandbox/policy"
 	"github.com/sbx-build/sbx/sandbox/share"
@@ -32,11 +33,12 @@ type published struct {
 	dir    state.RunDir
 	server *share.Server
 	lender *lender
+	live   []*live.Watcher
 	done   chan struct{}
 }
 
 // publish makes the run known, after a while and at the side.
-func (s *Session) publish(o Options, process *child.Process, p plan.Plan, lock *state.Lock) *published {
+func (s *Session) publish(o Options, process *child.Process, p plan.Plan, lock *state.Lock, others *borrowed) *published {
 	pub := &published{done: make(chan struct{})}
 	pub.timer = time.AfterFunc(publishAfter, func() {
 		pub.mu.Lock()
@@ -45,23 +47,31 @@ func (s *Session) publish(o Options, process *child.Process, p plan.Plan, lock *
 			return
 		}
 		child.UseProcessors()
-		if err := pub.begin(s, o, process, p, lock); err != nil && !o.Throwaway {
+		if err := pub.begin(s, o, process, p, lock, others); err != nil && !o.Throwaway {
 			o.warn("other runs cannot share the layer with this one: %v", err)
 		}
 	})
 	return pub
 }
 
-func (pub *published) begin(s *Session, o Options, process *child.Process, p plan.Plan, lock *state.Lock) error {
+func (pub *published) begin(s *Session, o Options, process *child.Process, p plan.Plan, lock *state.Lock, others *borrowed) error {
 	lent, err := process.Lent()
 	if err != nil {
 		return nil // the sandbox has ended, which is told elsewhere
 	}
-	pub.lender = newLender(lent)
+	pub.lender = newLender(lent, p.Lent(), others)
 	if pub.dir, err = s.Store.MakeRun(s.Run); err != nil {
 		return err
 	}
-	pub.server, err = share.Serve(pub.dir.Path, s.describe(o, p), pub.lender)
+	if !o.NoLive {
+		pub.live = s.watch(o, p, pub.lender)
+	}
+	run := s.describe(o, p)
+	pub.server, err = share.Serve(pub.dir.Path, func() share.Run {
+		r := run
+		r.Live = pub.watched()
+		return r
+	}, pub.lender)
 	if err != nil {
 		return err
 	}
@@ -77,8 +87,9 @@ func (pub *published) begin(s *Session, o Options, process *child.Process, p pla
 	return lock.Share()
 }
 
-// end takes the run back, and lets go of its mounts.
-func (pub *published) end() {
+// end takes the run back, and lets go of its mounts. It says how often this run has
+// refreshed one.
+func (pub *published) end() (refreshes int) {
 	pub.timer.Stop()
 	pub.mu.Lock()
 	defer pub.mu.Unlock()
@@ -87,10 +98,24 @@ func (pub *published) end() {
 		pub.server.Close()
 		<-pub.done
 	}
+	for _, w := range pub.live {
+		w.Stop()
+		refreshes += w.Status().Refreshes
+	}
 	if pub.lender != nil {
 		pub.lender.close()
 	}
 	pub.dir.Remove()
+	return refreshes
+}
+
+// watched is what is done to show what is edited on the host.
+func (pub *published) watched() []live.Status {
+	var list []live.Status
+	for _, w := range pub.live {
+		list = append(list, w.Status())
+	}
+	return list
 }
 
 // describe is what others learn of the run.
@@ -107,6 +132,9 @@ type lender struct {
 	mu         sync.Mutex
 	namespaces []int
 	mounts     []int
+	// owners are the user namespaces that own the mounts: this run's own, or that of
+	// the run that the mount was borrowed from first.
+	owners []int
 	// ready are second copies of the mounts, -1 where there is none: to make them
 	// takes as long as starting a run.
 	ready  []int
@@ -118,10 +146,15 @@ type lender struct {
 // rarely asked.
 const readyAfter = 200 * time.Millisecond
 
-func newLender(lent *child.Lent) *lender {
+func newLender(lent *child.Lent, uppers []string, others *borrowed) *lender {
 	l := &lender{namespaces: lent.Namespaces, mounts: lent.Mounts}
-	for range l.mounts {
+	for i := range l.mounts {
 		l.ready = append(l.ready, -1)
+		owner := lent.Namespaces[0]
+		if j := slices.Index(others.uppers, uppers[i]); j >= 0 {
+			owner = others.owners[j]
+		}
+		l.owners = append(l.owners, owner)
 	}
 	l.timer = time.AfterFunc(readyAfter, l.refill)
 	return l
@@ -156,13 +189,14 @@ func (l *lender) copy(i int) error {
 func (l *lender) Mounts() ([]int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	owner, err := unix.FcntlInt(uintptr(l.namespaces[0]), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	fds := []int{owner}
+	var fds []int
 	for i := range l.mounts {
-		if err := l.copy(i); err != nil {
+		owner, err := unix.FcntlInt(uintptr(l.owners[i]), unix.F_DUPFD_CLOEXEC, 0)
+		if err == nil {
+			fds = append(fds, owner)
+			err = l.copy(i)
+		}
+		if err != nil {
 			child.CloseAll(fds)
 			return nil, err
 		}
@@ -177,16 +211,21 @@ func (l *lender) Mounts() ([]int, error) {
 func (l *lender) Namespaces() ([]int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var fds []int
-	for _, fd := range l.namespaces {
+	return duplicate(l.namespaces...)
+}
+
+// duplicate gives other descriptors of the same files (F_DUPFD_CLOEXEC in fcntl(2)).
+func duplicate(fds ...int) ([]int, error) {
+	var list []int
+	for _, fd := range fds {
 		fd, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
-			child.CloseAll(fds)
+			child.CloseAll(list)
 			return nil, err
 		}
-		fds = append(fds, fd)
+		list = append(list, fd)
 	}
-	return fds, nil
+	return list, nil
 }
 
 func (l *lender) close() {

@@ -34,18 +34,21 @@ type Record struct {
 	// Changes is how many changes the layer had at the end, as status counts them:
 	// a new directory is one. It is missing where that is not known.
 	Changes *int `json:"changes,omitempty"`
+	// Refreshes is how often this run has refreshed an overlay to show what was
+	// edited on the host (package live). Of the runs of a layer one does it for all.
+	Refreshes int `json:"refreshes,omitempty"`
 }
 
 // maxCommand bounds the words of a command that are recorded, and each of them.
 const maxCommand = 64
 
 // record leaves the run's record. A run is not a failure for want of one.
-func (s *Session) record(o Options, status Status, end child.Ending, changes int) {
+func (s *Session) record(o Options, status Status, end child.Ending, changes, refreshes int) {
 	r := Record{
 		Run: s.Run, Command: shorten(o.Args), Dir: s.Policy.Dir, Tree: s.Tree.Root, Layer: s.Layer.Name,
 		Start: s.started.UTC(), End: time.Now().UTC(), Exit: status.ExitCode(),
 		CPU:    float64(end.Rusage.Utime.Nano()+end.Rusage.Stime.Nano()) / 1e9,
-		MaxRSS: end.Rusage.Maxrss << 10,
+		MaxRSS: end.Rusage.Maxrss << 10, Refreshes: refreshes,
 	}
 	if status.Wait.Signaled() {
 		r.Signal = int(status.Wait.Signal())
@@ -97,6 +100,10 @@ func (r Record) line() []byte {
 	if r.Changes != nil {
 		b = append(b, `,"changes":`...)
 		b = strconv.AppendInt(b, int64(*r.Changes), 10)
+	}
+	if r.Refreshes != 0 {
+		b = append(b, `,"refreshes":`...)
+		b = strconv.AppendInt(b, int64(r.Refreshes), 10)
 	}
 	return append(b, "}\n"...)
 }

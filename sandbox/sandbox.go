@@ -77,7 +77,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if !lock.Live {
 		indexes = lock.DropIndexes(s.gitDirs(facts))
 	}
-	end, err := s.run(o, b, p, facts, lock, others)
+	end, refreshes, err := s.run(o, b, p, facts, lock, others)
 	if err != nil {
 		return Status{}, err
 	}
@@ -97,7 +97,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 		status.Manifests = s.changedManifests()
 	}
 	if !o.Trial {
-		s.record(o, status, end, changes)
+		s.record(o, status, end, changes, refreshes)
 	}
 	if status.ExitCode() != 0 {
 		s.explain(o, facts)
@@ -106,26 +106,26 @@ func (b *Begun) Run(o Options) (Status, error) {
 }
 
 // run runs the plan to its end.
-func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *state.Lock, others *borrowed) (child.Ending, error) {
+func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *state.Lock, others *borrowed) (end child.Ending, refreshes int, err error) {
 	given, err := child.IdmappedMounts(p.Idmapped, facts.UIDs, facts.GIDs)
 	if err != nil {
-		return child.Ending{}, err
+		return end, 0, err
 	}
 	defer child.CloseAll(given)
 	signals := supervise.Take()
 	process, err := b.start(p, given, signals.Taken)
 	if err != nil {
-		return child.Ending{}, err
+		return end, 0, err
 	}
 	if err := process.Give(others.fds...); err != nil {
 		process.Abandon()
-		return child.Ending{}, err
+		return end, 0, err
 	}
-	others.close() // a mount lives for as long as a descriptor of it does
+	others.closeMounts() // a mount lives for as long as a descriptor of it does
 	if lock.Live && !p.Brings() {
 		if err := lock.Share(); err != nil {
 			process.Abandon()
-			return child.Ending{}, err
+			return end, 0, err
 		}
 	}
 	sweep := time.AfterFunc(sweepAfter, func() { lock.Sweep(p.WorkDirs) })
@@ -135,10 +135,11 @@ func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *
 		defer look.Stop()
 	}
 	if !o.Trial {
-		pub := s.publish(o, process, p, lock)
-		defer pub.end()
+		pub := s.publish(o, process, p, lock, others)
+		defer func() { refreshes = pub.end() }()
 	}
-	return supervise.Wait(process, signals)
+	end, err = supervise.Wait(process, signals)
+	return end, refreshes, err
 }
 
 // sweepAfter is when a run has the time to delete what earlier ones have left: a
@@ -267,7 +268,7 @@ func (s *Session) build(o Options, facts host.Facts, uppers []string) (plan.Plan
 		return plan.Plan{}, err
 	}
 	command := plan.Exec{Args: o.Args, Env: s.Environ(), Path: searchPath(s.Vars), KeepIgnored: ignored(facts)}
-	layer := plan.Layer{Dir: s.Layer.Dir, ID: s.Layer.ID(), Borrowed: uppers, Lend: !o.Throwaway}
+	layer := plan.Layer{Dir: s.Layer.Dir, ID: s.Layer.ID(), Borrowed: uppers, Lend: !o.Trial}
 	return plan.Build(s.Policy, facts, layer, filter, command)
 }
 

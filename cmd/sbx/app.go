@@ -182,7 +182,7 @@ func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, s
 	case "gc":
 		return &cli.Command{Name: verb, Flags: gcFlags(o), Action: func(c *cli.Context) error { return gc(c, o, r) }}
 	case "ps":
-		return &cli.Command{Name: verb, Flags: listFlags(o), Action: func(c *cli.Context) error { return listRuns(c, o) }}
+		return &cli.Command{Name: verb, Flags: psFlags(o), Action: func(c *cli.Context) error { return listRuns(c, o) }}
 	case "stop":
 		return &cli.Command{Name: verb, Flags: stopFlags(o), Action: func(c *cli.Context) error { return stopRuns(c, o, r) }}
 	case "log":

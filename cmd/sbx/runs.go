@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/sbx-build/sbx/sandbox"
+	"github.com/sbx-build/sbx/sandbox/live"
 	"github.com/sbx-build/sbx/sandbox/state"
 )
 
@@ -19,8 +20,13 @@ import (
 func runOnlyFlags(o *sandbox.Options) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "join", Usage: "enter the namespaces of the run `RUN`", Destination: &o.Join},
+		&cli.BoolFlag{Name: "no-live", Usage: "do not look for what is edited on the host meanwhile", Destination: &o.NoLive},
 		&cli.StringSliceFlag{Name: "pull", Usage: "pull what matches `GLOB` when the command has succeeded"},
 	}
+}
+
+func psFlags(o *sandbox.Options) []cli.Flag {
+	return append(listFlags(o), &cli.BoolFlag{Name: "v", Usage: "say what is done to show what is edited on the host"})
 }
 
 func listFlags(o *sandbox.Options) []cli.Flag {
@@ -40,6 +46,8 @@ type runJSON struct {
 	Dir     string    `json:"directory"`
 	Command []string  `json:"command"`
 	Start   time.Time `json:"start"`
+	// Live is what the run does to show what is edited on the host.
+	Live []live.Status `json:"live,omitempty"`
 }
 
 // listRuns is `sbx ps`.
@@ -56,7 +64,7 @@ func listRuns(c *cli.Context, o *sandbox.Options) error {
 		if r.Silent {
 			r.Command = []string{"(does not answer)"}
 		}
-		list = append(list, runJSON{r.ID, r.PID, r.Tree, r.Layer, r.Dir, r.Command, time.Unix(r.Started, 0).UTC()})
+		list = append(list, runJSON{r.ID, r.PID, r.Tree, r.Layer, r.Dir, r.Command, time.Unix(r.Started, 0).UTC(), r.Live})
 	}
 	if c.Bool("json") {
 		return printJSON(os.Stdout, list)
@@ -67,8 +75,29 @@ func listRuns(c *cli.Context, o *sandbox.Options) error {
 	}
 	for _, r := range list {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Run, age(r.Start), printable(r.Layer), printable(r.Tree), printable(words(r.Command)))
+		if c.Bool("v") {
+			w.Flush()
+			printLive(r.Live)
+		}
 	}
 	return w.Flush()
+}
+
+// printLive says of a run what it does to show what is edited on the host.
+func printLive(list []live.Status) {
+	for _, s := range list {
+		if !s.Watching {
+			continue
+		}
+		slow := ""
+		if s.Slow {
+			slow = ", and not all that there are"
+		}
+		fmt.Printf("    watches %s of %s%s; refreshed %s\n", count(int64(s.Watches), "directory", "directories"), printable(s.Dir), slow, count(int64(s.Refreshes), "time", "times"))
+		for _, path := range s.Held {
+			fmt.Printf("    held as it was: %s\n", printable(path))
+		}
+	}
 }
 
 // words is a command for people.
@@ -184,6 +213,9 @@ func printRecord(r sandbox.Record) {
 	}
 	row("cpu", "%.2f s", r.CPU)
 	row("peak memory", "%.1f MiB", float64(r.MaxRSS)/(1<<20))
+	if r.Refreshes > 0 {
+		row("edits shown", "%s", count(int64(r.Refreshes), "refresh", "refreshes"))
+	}
 	if r.Changes != nil {
 		row("layer had", "%s", count(int64(*r.Changes), "change", "changes"))
 	}

@@ -33,7 +33,7 @@ const synopsis = `Usage:
     sbx export [PLACE...] [--home] >FILE
     sbx import [PLACE...] [--force] <FILE
     sbx gc [-C DIR] [--state DIR] [--yes]
-    sbx ps [-C DIR] [--state DIR] [--json]
+    sbx ps [-v] [-C DIR] [--state DIR] [--json]
     sbx stop [-C DIR] [--state DIR] [--kill] RUN... | last
     sbx log [-C DIR] [--state DIR] [--json] [RUN | last]
     sbx doctor [-C DIR] [--state DIR] [--json]
@@ -71,6 +71,8 @@ const runUsage = `Flags of run, plan and why (FLAG):
 const runOnlyUsage = `Flags of run alone:
     --pull GLOB          When the command has succeeded, pull what matches, as
                          sbx pull GLOB does. May be repeated.
+    --no-live            Do not look for what is edited on the host while the
+                         command runs.
     --join RUN           Enter all namespaces of a run (see sbx ps; or "last"),
                          with no more rights than it has, and end with it.
 `

@@ -63,7 +63,7 @@ func TestUsageFlags(t *testing.T) {
 		}
 	}
 	// These take some of place, which their synopsis names.
-	for verb, flags := range map[string][]cli.Flag{"doctor": doctorFlags(o), "layer": layerListFlags(o), "gc": gcFlags(o), "ps": listFlags(o), "log": listFlags(o), "stop": stopFlags(o)} {
+	for verb, flags := range map[string][]cli.Flag{"doctor": doctorFlags(o), "layer": layerListFlags(o), "gc": gcFlags(o), "ps": psFlags(o), "log": listFlags(o), "stop": stopFlags(o)} {
 		text, err := help(verb)
 		if err != nil {
 			t.Fatal(err)

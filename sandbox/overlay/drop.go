@@ -65,7 +65,7 @@ func (o *Opened) toDrop(n Notes, opts DropOptions) []string {
 	whole := !opts.Shadowed && len(opts.Include) == 0
 	if whole {
 		for _, p := range opts.Paths {
-			if o.has(p) {
+			if o.Has(p) {
 				roots = append(roots, p)
 			}
 		}
@@ -114,8 +114,8 @@ func anyAbove(set map[string]bool, path string) bool {
 	return false
 }
 
-// has says whether the layer says anything of a path: has it, or hides it.
-func (o *Opened) has(path string) bool {
+// Has says whether the layer says anything of a path: has it, or hides it.
+func (o *Opened) Has(path string) bool {
 	if path == "" {
 		return !o.Empty()
 	}

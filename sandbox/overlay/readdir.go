@@ -62,3 +62,13 @@ func parseNames(buf []byte, list []name) []name {
 	}
 	return list
 }
+
+// Entries calls f for each entry of an open directory, with its type as in
+// getdents(2), which may be unknown.
+func Entries(fd int, f func(name string, typ byte)) error {
+	list, err := readNames(fd, make([]byte, 16<<10))
+	for _, n := range list {
+		f(n.name, n.typ)
+	}
+	return err
+}

@@ -336,18 +336,33 @@ func BuildCopy(count int) Plan {
 	return Plan{Namespaces: Namespaces{Shared: true}, Steps: []Step{Join{Kinds: []string{"user"}}, Copy{Count: count}}}
 }
 
-// BuildRefresh drops what an overlay has cached, in the user namespace that owns it.
-func BuildRefresh() Plan {
-	return Plan{Namespaces: Namespaces{Shared: true}, Steps: []Step{Join{Kinds: []string{"user"}}, Refresh{}}}
+// BuildPick picks the file system of a mount, in the user namespace that owns it.
+func BuildPick() Plan {
+	return Plan{Namespaces: Namespaces{Shared: true}, Steps: []Step{Join{Kinds: []string{"user"}}, Pick{}}}
 }
 
 // Lent are the upper directories whose mounts the plan lends, relative to the
 // layer, in the order of its steps.
 func (p Plan) Lent() []string {
 	var list []string
+	for _, m := range p.LentOverlays() {
+		list = append(list, m.Upper)
+	}
+	return list
+}
+
+// LentOverlay is an overlay of which the plan lends the mount.
+type LentOverlay struct {
+	// Lower is the host's directory, Upper the layer's, relative to the layer.
+	Lower, Upper string
+}
+
+// LentOverlays are the overlays whose mounts the plan lends.
+func (p Plan) LentOverlays() []LentOverlay {
+	var list []LentOverlay
 	for _, s := range p.Steps {
 		if o, ok := s.(Overlay); ok && o.Lend && o.Upper != "" {
-			list = append(list, path.Clean(strings.TrimPrefix(o.Upper, Scratch+"/"+LayerName+"/")))
+			list = append(list, LentOverlay{o.Lower[0], path.Clean(strings.TrimPrefix(o.Upper, Scratch+"/"+LayerName+"/"))})
 		}
 	}
 	return list

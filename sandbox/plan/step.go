@@ -126,10 +126,10 @@ type (
 	// Copy takes one detached mount from sbx and sends it so many copies. It does
 	// so in a mount namespace of its own, in which nothing has ever run.
 	Copy struct{ Count int }
-	// Refresh takes one overlay mount from sbx and has the kernel drop what it has
-	// cached of names there (FSCONFIG_CMD_RECONFIGURE in fsconfig(2)), in a mount
-	// namespace of its own, in which nothing has ever run.
-	Refresh struct{}
+	// Pick takes one mount from sbx and sends it a descriptor by which its file
+	// system can be reconfigured (fspick(2)), in a mount namespace of its own, in
+	// which nothing has ever run.
+	Pick struct{}
 	// ProbeUpper fails with EBUSY if an overlay has the directory as its
 	// upper, and mounts nothing.
 	ProbeUpper struct{ Upper string }
@@ -208,7 +208,7 @@ func (ProbeUpper) isStep()    {}
 func (Borrow) isStep()        {}
 func (Join) isStep()          {}
 func (Copy) isStep()          {}
-func (Refresh) isStep()       {}
+func (Pick) isStep()          {}
 func (Mask) isStep()          {}
 func (Proc) isStep()          {}
 func (ReadOnlyBelow) isStep() {}
@@ -316,7 +316,7 @@ func (s Borrow) String() string {
 	return line("borrow", fmt.Sprintf("%d mounts of another run", s.Count))
 }
 func (s Copy) String() string          { return line("copy", fmt.Sprintf("%d times a mount", s.Count)) }
-func (s Refresh) String() string       { return line("refresh") }
+func (s Pick) String() string          { return line("pick") }
 func (s Join) String() string          { return line("join", strings.Join(s.Kinds, " ")) }
 func (s ProbeUpper) String() string    { return line("probe", show(s.Upper)) }
 func (s Mask) String() string          { return line("mask", show(s.Place.Path)) }

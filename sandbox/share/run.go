@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/live"
 )
 
 // Run is what a run says of itself.
@@ -30,6 +32,8 @@ type Run struct {
 	// Silent says that the run lives and does not answer: its sbx is stopped, or has
 	// no time. Then nothing is known but ID and PID.
 	Silent bool `json:"-"`
+	// Live is what the run does to show what is edited on the host.
+	Live []live.Status `json:"live,omitempty"`
 	// Policy is what someone who joins the run must hold to.
 	Policy json.RawMessage `json:"policy,omitempty"`
 }
@@ -52,8 +56,8 @@ type reply struct {
 
 // Lender gives what a run lends. Its results are sent and then closed.
 type Lender interface {
-	// Mounts gives a descriptor of the user namespace that owns the mounts, then
-	// a detached mount for each of Run.Uppers.
+	// Mounts gives for each of Run.Uppers a descriptor of the user namespace that
+	// owns the overlay, which may be an earlier run's, and a detached mount.
 	Mounts() ([]int, error)
 	// Namespaces gives descriptors of the run's namespaces.
 	Namespaces() ([]int, error)
@@ -63,12 +67,13 @@ type Lender interface {
 type Server struct {
 	fd     int
 	dir    string
-	run    Run
+	run    func() Run
 	lender Lender
 }
 
-// Serve makes the socket in a directory that exists. Answer does the work.
-func Serve(dir string, run Run, lender Lender) (*Server, error) {
+// Serve makes the socket in a directory that exists. Answer does the work, and calls
+// run.
+func Serve(dir string, run func() Run, lender Lender) (*Server, error) {
 	fd, err := listen(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the socket of the run: %w", err)
@@ -114,7 +119,7 @@ func (s *Server) answer(c int) {
 	if err != nil {
 		return
 	}
-	r := reply{Run: s.run}
+	r := reply{Run: s.run()}
 	fds = nil
 	switch q.Ask {
 	case askRun:
@@ -193,28 +198,31 @@ func Ask(dir string) (Run, error) {
 // Mounts are what a run lends.
 type Mounts struct {
 	Run Run
-	// UserNS is the user namespace that owns the mounts.
-	UserNS int
-	// FDs are detached mounts, for each of Run.Uppers.
-	FDs []int
+	// FDs are detached mounts, for each of Run.Uppers; Owners are the user
+	// namespaces that own them.
+	FDs, Owners []int
 }
 
 // Borrow takes mounts of the run in a directory.
 func Borrow(dir string) (*Mounts, error) {
 	run, fds, err := ask(dir, askMounts)
-	if err == nil && len(fds) != 1+len(run.Uppers) {
+	if err == nil && len(fds) != 2*len(run.Uppers) {
 		closeAll(fds)
 		err = errors.New("internal error: it lends something else than it says")
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &Mounts{Run: run, UserNS: fds[0], FDs: fds[1:]}, nil
+	m := &Mounts{Run: run}
+	for i := 0; i < len(fds); i += 2 {
+		m.Owners, m.FDs = append(m.Owners, fds[i]), append(m.FDs, fds[i+1])
+	}
+	return m, nil
 }
 
 // Close closes what was borrowed; a mount that is attached stays.
 func (m *Mounts) Close() {
-	unix.Close(m.UserNS)
+	closeAll(m.Owners)
 	closeAll(m.FDs)
 }
 

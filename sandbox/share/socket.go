@@ -23,7 +23,7 @@ const timeout = 5 * time.Second
 // is 253).
 const (
 	maxMessage = 128 << 10
-	maxFDs     = 64
+	maxFDs     = 128
 )
 
 // address is the address of the socket of a run. The path may be longer than a

@@ -118,7 +118,7 @@ _sbx() {
     done
 
     case $verb in
-    run) word="$where $run --pull --join --" ;;
+    run) word="$where $run --no-live --pull --join --" ;;
     plan) word="$where $run --seccomp --" ;;
     why) word="$where $run" ;;
     path) word=$where ;;
@@ -131,7 +131,8 @@ _sbx() {
     export) word="$where --home" ;;
     import) word="$where --force" ;;
     gc) word='-C --state --yes' ;;
-    ps | log) word='-C --state --json' ;;
+    ps) word='-C --state --json -v' ;;
+    log) word='-C --state --json' ;;
     stop) word='-C --state --kill' ;;
     reset) word="$where --home --all --force" ;;
     doctor) word='-C --state --json' ;;

@@ -149,6 +149,8 @@ complete -c sbx -n '__sbx_in import' -l force -d 'replace a layer that has files
 complete -c sbx -n '__sbx_in ps log' -l json -d 'print JSON'
 complete -c sbx -n '__sbx_in stop' -l kill -d 'by SIGKILL, at once'
 complete -c sbx -n '__sbx_in run' -l pull -x -d 'pull what matches afterwards'
+complete -c sbx -n '__sbx_in run' -l no-live -d 'do not look for edits on the host'
+complete -c sbx -n '__sbx_in ps' -s v -d 'say what is done to show edits'
 complete -c sbx -n '__sbx_in run' -l join -x -d 'enter the namespaces of a run'
 complete -c sbx -n '__sbx_in reset' -l force -d 'end the runs first'
 complete -c sbx -n '__sbx_in gc' -l yes -d 'delete layers of trees that are gone'

@@ -115,7 +115,7 @@ _sbx() {
     curcontext=${curcontext%:*}-$verb:
 
     case $verb in
-    run) _arguments -S : $run '*--pull=[pull what matches afterwards]:glob:' '--join=[enter the namespaces of a run]:run:' '(-)1:command:_command_names -e' '*::arguments:_normal' ;;
+    run) _arguments -S : $run '--no-live[do not look for edits on the host]' '*--pull=[pull what matches afterwards]:glob:' '--join=[enter the namespaces of a run]:run:' '(-)1:command:_command_names -e' '*::arguments:_normal' ;;
     plan) _arguments -S : $run '--seccomp[print the system call filter]' '(-)1:command:_command_names -e' '*::arguments:_normal' ;;
     why) _arguments -S : $run '1:path or name:_sbx_why' ;;
     path) _arguments -S : $place '1:file:_files' ;;
@@ -127,7 +127,8 @@ _sbx() {
     export) _arguments -S : $place '--home[the private home too]' ;;
     import) _arguments -S : $place '--force[replace a layer that has files]' ;;
     gc) _arguments -S : $place[1] $place[3] '--yes[delete layers of trees that are gone]' ;;
-    ps | log) _arguments -S : $place[1] $place[3] '--json[print JSON]' ;;
+    ps) _arguments -S : $place[1] $place[3] '--json[print JSON]' '-v[say what is done to show edits]' ;;
+    log) _arguments -S : $place[1] $place[3] '--json[print JSON]' ;;
     stop) _arguments -S : $place[1] $place[3] '--kill[by SIGKILL, at once]' ;;
     reset) _arguments -S : $place "--home[wipe the layer's home instead]" '--all[wipe both, and the layer]' '--force[end the runs first]' ;;
     doctor) _arguments -S : $place[1] $place[3] '--json[print the checks as JSON]' ;;

@@ -221,8 +221,8 @@ func (c *compiler) compile(s plan.Step) {
 		c.join(s)
 	case plan.Copy:
 		c.copyMount(s.Count)
-	case plan.Refresh:
-		c.refresh()
+	case plan.Pick:
+		c.pick()
 	case plan.Mask:
 		c.mask(s)
 	case plan.ReadOnlyBelow:

@@ -29,7 +29,7 @@ func samples() []plan.Step {
 		plan.LeaveHost{}, plan.Loopback{}, plan.Hostname{Name: "sbx"}, plan.ChangeDir{Path: "/"}, plan.Keyring{}, plan.Limits{Nofile: [2]uint64{1, 2}, Processes: 3}, plan.Bound{}, plan.Bound{Keep: []int{1}},
 		plan.Capabilities{}, plan.TieToParent{}, plan.Undumpable{}, plan.NoNewPrivs{}, plan.Scope{}, plan.Filter{Program: seccomp.Program{{Code: 6}}},
 		plan.Overlay{Lower: []string{"/proc/etc", "/etc"}, Place: plan.Place{Path: "/etc", Dir: true}},
-		plan.Borrow{Count: 2}, plan.Join{Kinds: Namespaces}, plan.Copy{Count: 2}, plan.Refresh{}, plan.Overlay{Upper: "/proc/layer/upper", Place: tree, Borrowed: 2, Lend: true},
+		plan.Borrow{Count: 2}, plan.Join{Kinds: Namespaces}, plan.Copy{Count: 2}, plan.Pick{}, plan.Overlay{Upper: "/proc/layer/upper", Place: tree, Borrowed: 2, Lend: true},
 	}
 	for _, at := range []plan.Place{{Path: "/a", Dir: true}, {Path: "/a"}, tree, file, host} {
 		list = append(list, plan.Bind{Source: "/s", Place: at}, plan.Bind{Source: "/s", System: true, Place: at}, plan.Bind{Source: "/s", Staged: "rw1", Place: at}, plan.Mask{Place: at},

@@ -56,7 +56,7 @@ func task(s plan.Step) string {
 		return "join the run"
 	case plan.Copy:
 		return "copy a mount of the layer"
-	case plan.Refresh:
+	case plan.Pick:
 		return "show what has changed on the host"
 	case plan.Mask:
 		return fmt.Sprintf("hide %q", s.Place.Path)
@@ -166,7 +166,7 @@ var calls = [...]struct {
 	name string
 }{
 	{unix.SYS_CAPSET, "capset"}, {unix.SYS_CLONE, "clone"}, {unix.SYS_CHDIR, "chdir"}, {unix.SYS_CLOSE, "close"}, {unix.SYS_CLOSE_RANGE, "close_range"},
-	{unix.SYS_DUP3, "dup3"}, {unix.SYS_FCNTL, "fcntl"}, {unix.SYS_FSCONFIG, "fsconfig"}, {unix.SYS_FSPICK, "fspick"}, {unix.SYS_IOCTL, "ioctl"}, {unix.SYS_KEYCTL, "keyctl"},
+	{unix.SYS_DUP3, "dup3"}, {unix.SYS_FCNTL, "fcntl"}, {unix.SYS_FSPICK, "fspick"}, {unix.SYS_IOCTL, "ioctl"}, {unix.SYS_KEYCTL, "keyctl"},
 	{unix.SYS_LANDLOCK_CREATE_RULESET, "landlock_create_ruleset"}, {unix.SYS_LANDLOCK_RESTRICT_SELF, "landlock_restrict_self"},
 	{unix.SYS_MKDIRAT, "mkdirat"}, {unix.SYS_MKNODAT, "mknodat"}, {unix.SYS_MOUNT, "mount"}, {unix.SYS_MOUNT_SETATTR, "mount_setattr"},
 	{unix.SYS_MOVE_MOUNT, "move_mount"}, {unix.SYS_OPENAT, "openat"}, {unix.SYS_OPENAT2, "openat2"}, {unix.SYS_OPEN_TREE, "open_tree"},

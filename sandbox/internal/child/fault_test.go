@@ -96,7 +96,7 @@ var noFault = map[string]string{
 	"Undumpable":  "cannot fail",
 	"Borrow":      "waits until sbx sends; lend_test.go",
 	"Copy":        "waits until sbx sends; lend_test.go",
-	"Refresh":     "waits until sbx sends; refresh_test.go",
+	"Pick":        "waits until sbx sends; refresh_test.go",
 	"Join":        "waits until sbx sends; lend_test.go",
 	"NoNewPrivs":  "the kernel has no reason to refuse it",
 	"Scope":       "needs Landlock ABI 6; TestScopeFault",

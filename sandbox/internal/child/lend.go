@@ -137,37 +137,45 @@ func (c *compiler) copyMount(count int) {
 // Where this fails mount stays open: what a build can make fail for a while (clone(2),
 // for want of processes) may work the next time. If the child has had it mounted
 // already, that fails too.
-func Copies(userns, mount, count int) (mounts []int, err error) {
-	p, err := Launch(plan.Namespaces{Shared: true}, nil)
+func Copies(userns, mount, count int) ([]int, error) {
+	mounts, err := fetch(plan.BuildCopy(count), count, userns, mount)
+	if err == nil {
+		unix.Close(mount)
+	}
+	return mounts, err
+}
+
+// fetch runs a plan without a command, which takes descriptors and sends others.
+func fetch(p plan.Plan, count int, give ...int) (fds []int, err error) {
+	process, err := Launch(p.Namespaces, nil)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.Start(plan.BuildCopy(count)); err != nil {
+	if err := process.Start(p); err != nil {
 		return nil, err
 	}
-	err = p.Give(userns, mount)
+	err = process.Give(give...)
 	control := make([]byte, controlRoom)
-	for err == nil && len(mounts) < count {
+	for err == nil && len(fds) < count {
 		var r record
-		var fds []int
-		if r, fds, err = p.message(0, control); err == nil && r.kind <= recordExit {
-			p.last = &r
+		var more []int
+		if r, more, err = process.message(0, control); err == nil && r.kind <= recordExit {
+			process.last = &r
 			break
 		}
-		mounts = append(mounts, fds...)
+		fds = append(fds, more...)
 	}
-	if _, ended := p.Wait(nil); ended != nil {
+	if _, ended := process.Wait(nil); ended != nil {
 		err = ended
 	}
-	if err == nil && len(mounts) < count {
-		err = errors.New("cannot copy a mount of the layer: it is gone")
+	if err == nil && len(fds) < count {
+		err = errors.New("cannot have what was asked for: it is gone")
 	}
 	if err != nil {
-		CloseAll(mounts)
+		CloseAll(fds)
 		return nil, err
 	}
-	unix.Close(mount)
-	return mounts, nil
+	return fds, nil
 }
 
 // controlRoom is room for the descriptors of a message.

@@ -156,7 +156,7 @@ func TestJoin(t *testing.T) {
 func TestLentFault(t *testing.T) {
 	needUserNS(t)
 	first := root()
-	p := plan.Plan{Steps: append(first, plan.ChangeDir{Path: "/nowhere"}, plan.Overlay{Upper: "x", Lend: true}), Exec: plan.Exec{Args: []string{"true"}}}
+	p := plan.Plan{Steps: append(first, plan.ChangeDir{Path: "/nowhere"}, plan.Overlay{Lower: []string{"/"}, Upper: "x", Lend: true}), Exec: plan.Exec{Args: []string{"true"}}}
 	process, err := Launch(p.Namespaces, first)
 	if err != nil {
 		t.Fatal(err)

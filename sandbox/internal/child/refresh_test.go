@@ -49,9 +49,13 @@ func TestRefresh(t *testing.T) {
 	if got := read("new"); got != unix.ENOENT.Error() {
 		t.Logf("without a refresh a new name is seen: %q", got) // a kernel that needs none
 	}
+	o, err := Pick(lent.Namespaces[0], mount)
+	if err != nil {
+		t.Fatal(err)
+	}
 	refresh := func() {
 		t.Helper()
-		if err := Refresh(lent.Namespaces[0], mount); err != nil {
+		if err := o.Refresh(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,6 +73,7 @@ func TestRefresh(t *testing.T) {
 		t.Errorf("the upper has %v, %v", names, err)
 	}
 	lent.Close()
+	o.Close()
 	if now := descriptors(t); now != fds {
 		t.Errorf("%d descriptors are open, before %d", now, fds)
 	}
@@ -90,7 +95,7 @@ func TestRefreshFault(t *testing.T) {
 	}
 	defer unix.Close(fd)
 	var step *StepError
-	if err := Refresh(lent.Namespaces[0], fd); !errors.As(err, &step) || step.Call != "fspick" {
+	if _, err := Pick(lent.Namespaces[0], fd); !errors.As(err, &step) || step.Call != "fspick" {
 		t.Errorf("a directory of the host: %v", err)
 	}
 	other, _ := lender(t, "true")
@@ -100,7 +105,13 @@ func TestRefreshFault(t *testing.T) {
 	}
 	defer theirs.Close()
 	other.Wait(nil)
-	if err := Refresh(lent.Namespaces[0], theirs.Mounts[0]); !errors.As(err, &step) || step.Call != "fsconfig" || step.Errno != unix.EPERM {
+	o, err := Pick(lent.Namespaces[0], theirs.Mounts[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	// The caller has made both user namespaces.
+	if err := o.Refresh(); err != nil {
 		t.Errorf("another's overlay: %v", err)
 	}
 }
