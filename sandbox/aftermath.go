@@ -78,7 +78,7 @@ func (s *Session) warnShadowed(o Options) {
 		if err != nil {
 			continue
 		}
-		for c, err := range opened.Changes(overlay.Options{Base: p.Notes.Base, Uncounted: true}) {
+		for c, err := range opened.Changes(overlay.Options{Base: p.Notes.Base, Notes: p.Notes, Uncounted: true}) {
 			if err == nil && c.Shadowed {
 				if count++; count == 1 {
 					first = filepath.Join(p.Name, c.Path)

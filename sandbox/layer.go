@@ -117,6 +117,7 @@ func (s *Session) quiet(what string) (release func(), err error) {
 			lock.Unlock()
 			return nil, err
 		}
+		s.settle(true) // of mirrors nothing may be left in what is exported
 	}
 	return lock.Unlock, nil
 }

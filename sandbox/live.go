@@ -23,11 +23,19 @@ func (s *Session) watch(o Options, p plan.Plan, l *lender) []*live.Watcher {
 		if err != nil {
 			continue // for want of descriptors, which others tell
 		}
+		var notes func() (overlay.Notes, error)
+		if key := dir; !strings.HasPrefix(dir, "git/") {
+			notes = func() (overlay.Notes, error) {
+				j, err := s.Layer.Journal()
+				return overlay.Notes{Journal: j, Pair: key}, err
+			}
+		}
 		w, err := live.Start(live.Target{
 			Pair:  overlay.Pair{Lower: m.Lower, Upper: filepath.Join(s.Layer.Dir, m.Upper)},
 			Lock:  filepath.Join(s.Layer.Dir, dir, "watch"),
 			Owner: fds[0], Mount: fds[1], Since: s.started,
-			Pick: func(owner, mount int) (live.Overlay, error) { return child.Pick(owner, mount) },
+			Pick:  func(owner, mount int) (live.Overlay, error) { return child.Pick(owner, mount) },
+			Notes: notes, Below: m.Below,
 			Warn: o.warn,
 		})
 		if err != nil {

@@ -88,8 +88,8 @@ func (pub *published) begin(s *Session, o Options, process *child.Process, p pla
 }
 
 // end takes the run back, and lets go of its mounts. It says how often this run has
-// refreshed one.
-func (pub *published) end() (refreshes int) {
+// refreshed one, and mirrored an edit.
+func (pub *published) end() (sum live.Status) {
 	pub.timer.Stop()
 	pub.mu.Lock()
 	defer pub.mu.Unlock()
@@ -100,13 +100,15 @@ func (pub *published) end() (refreshes int) {
 	}
 	for _, w := range pub.live {
 		w.Stop()
-		refreshes += w.Status().Refreshes
+		s := w.Status()
+		sum.Refreshes += s.Refreshes
+		sum.Mirrors += s.Mirrors
 	}
 	if pub.lender != nil {
 		pub.lender.close()
 	}
 	pub.dir.Remove()
-	return refreshes
+	return sum
 }
 
 // watched is what is done to show what is edited on the host.

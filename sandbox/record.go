@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sbx-build/sbx/sandbox/internal/child"
+	"github.com/sbx-build/sbx/sandbox/live"
 	"github.com/sbx-build/sbx/sandbox/share"
 	"github.com/sbx-build/sbx/sandbox/state"
 )
@@ -37,18 +38,20 @@ type Record struct {
 	// Refreshes is how often this run has refreshed an overlay to show what was
 	// edited on the host (package live). Of the runs of a layer one does it for all.
 	Refreshes int `json:"refreshes,omitempty"`
+	// Mirrors is how many edits it has mirrored for processes that watch.
+	Mirrors int `json:"mirrors,omitempty"`
 }
 
 // maxCommand bounds the words of a command that are recorded, and each of them.
 const maxCommand = 64
 
 // record leaves the run's record. A run is not a failure for want of one.
-func (s *Session) record(o Options, status Status, end child.Ending, changes, refreshes int) {
+func (s *Session) record(o Options, status Status, end child.Ending, changes int, shown live.Status) {
 	r := Record{
 		Run: s.Run, Command: shorten(o.Args), Dir: s.Policy.Dir, Tree: s.Tree.Root, Layer: s.Layer.Name,
 		Start: s.started.UTC(), End: time.Now().UTC(), Exit: status.ExitCode(),
 		CPU:    float64(end.Rusage.Utime.Nano()+end.Rusage.Stime.Nano()) / 1e9,
-		MaxRSS: end.Rusage.Maxrss << 10, Refreshes: refreshes,
+		MaxRSS: end.Rusage.Maxrss << 10, Refreshes: shown.Refreshes, Mirrors: shown.Mirrors,
 	}
 	if status.Wait.Signaled() {
 		r.Signal = int(status.Wait.Signal())
@@ -104,6 +107,10 @@ func (r Record) line() []byte {
 	if r.Refreshes != 0 {
 		b = append(b, `,"refreshes":`...)
 		b = strconv.AppendInt(b, int64(r.Refreshes), 10)
+	}
+	if r.Mirrors != 0 {
+		b = append(b, `,"mirrors":`...)
+		b = strconv.AppendInt(b, int64(r.Mirrors), 10)
 	}
 	return append(b, "}\n"...)
 }

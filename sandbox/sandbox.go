@@ -14,6 +14,7 @@ import (
 	"github.com/sbx-build/sbx/sandbox/host"
 	"github.com/sbx-build/sbx/sandbox/internal/child"
 	"github.com/sbx-build/sbx/sandbox/internal/early"
+	"github.com/sbx-build/sbx/sandbox/live"
 	"github.com/sbx-build/sbx/sandbox/plan"
 	"github.com/sbx-build/sbx/sandbox/policy"
 	"github.com/sbx-build/sbx/sandbox/state"
@@ -77,7 +78,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if !lock.Live {
 		indexes = lock.DropIndexes(s.gitDirs(facts))
 	}
-	end, refreshes, err := s.run(o, b, p, facts, lock, others)
+	end, shown, err := s.run(o, b, p, facts, lock, others)
 	if err != nil {
 		return Status{}, err
 	}
@@ -97,7 +98,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 		status.Manifests = s.changedManifests()
 	}
 	if !o.Trial {
-		s.record(o, status, end, changes, refreshes)
+		s.record(o, status, end, changes, shown)
 	}
 	if status.ExitCode() != 0 {
 		s.explain(o, facts)
@@ -106,26 +107,26 @@ func (b *Begun) Run(o Options) (Status, error) {
 }
 
 // run runs the plan to its end.
-func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *state.Lock, others *borrowed) (end child.Ending, refreshes int, err error) {
+func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *state.Lock, others *borrowed) (end child.Ending, shown live.Status, err error) {
 	given, err := child.IdmappedMounts(p.Idmapped, facts.UIDs, facts.GIDs)
 	if err != nil {
-		return end, 0, err
+		return end, shown, err
 	}
 	defer child.CloseAll(given)
 	signals := supervise.Take()
 	process, err := b.start(p, given, signals.Taken)
 	if err != nil {
-		return end, 0, err
+		return end, shown, err
 	}
 	if err := process.Give(others.fds...); err != nil {
 		process.Abandon()
-		return end, 0, err
+		return end, shown, err
 	}
 	others.closeMounts() // a mount lives for as long as a descriptor of it does
 	if lock.Live && !p.Brings() {
 		if err := lock.Share(); err != nil {
 			process.Abandon()
-			return end, 0, err
+			return end, shown, err
 		}
 	}
 	sweep := time.AfterFunc(sweepAfter, func() { lock.Sweep(p.WorkDirs) })
@@ -136,10 +137,10 @@ func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *
 	}
 	if !o.Trial {
 		pub := s.publish(o, process, p, lock, others)
-		defer func() { refreshes = pub.end() }()
+		defer func() { shown = pub.end() }()
 	}
 	end, err = supervise.Wait(process, signals)
-	return end, refreshes, err
+	return end, shown, err
 }
 
 // sweepAfter is when a run has the time to delete what earlier ones have left: a

@@ -27,7 +27,7 @@ func printDiff(c *cli.Context, o *sandbox.Options, r *report, status *int) (*out
 	if err != nil {
 		return nil, err
 	}
-	list, err := pick(s, c.Args().Slice(), false)
+	list, err := pick(s, c.Args().Slice())
 	if err != nil {
 		return nil, err
 	}

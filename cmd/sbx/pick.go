@@ -20,8 +20,8 @@ type picked struct {
 }
 
 // pick finds the pairs that the paths on the command line are in; without paths
-// it is all of them. journal says whether what they shadow is wanted.
-func pick(s *sandbox.Session, args []string, journal bool) ([]picked, error) {
+// it is all of them.
+func pick(s *sandbox.Session, args []string) ([]picked, error) {
 	for _, a := range args {
 		if len(a) > 1 && a[0] == '-' && !slices.Contains(os.Args, "--") {
 			return nil, usagef("sbx "+os.Args[1]+" "+a+" …", "cannot use the path %q: flags stand before the paths, and paths that begin with a dash after --", a)
@@ -30,12 +30,9 @@ func pick(s *sandbox.Session, args []string, journal bool) ([]picked, error) {
 	if !s.Layer.Exists() {
 		return nil, nil
 	}
-	pairs := s.Directories()
-	if journal {
-		var err error
-		if pairs, err = s.Pairs(); err != nil {
-			return nil, err
-		}
+	pairs, err := s.Pairs()
+	if err != nil {
+		return nil, err
 	}
 	list := make([]picked, len(pairs))
 	for i, p := range pairs {
@@ -77,7 +74,7 @@ func changes(list []picked, opts overlay.Options) iter.Seq2[*picked, result] {
 				continue
 			}
 			p.o = o
-			opts.Paths = p.paths
+			opts.Paths, opts.Notes = p.paths, p.Notes
 			if opts.Base = nil; p.Notes.Journal != nil {
 				opts.Base = p.Notes.Base
 			}

@@ -93,7 +93,8 @@ func printLive(list []live.Status) {
 		if s.Slow {
 			slow = ", and not all that there are"
 		}
-		fmt.Printf("    watches %s of %s%s; refreshed %s\n", count(int64(s.Watches), "directory", "directories"), printable(s.Dir), slow, count(int64(s.Refreshes), "time", "times"))
+		fmt.Printf("    watches %s of %s%s; refreshed %s, mirrored %s\n", count(int64(s.Watches), "directory", "directories"), printable(s.Dir), slow,
+			count(int64(s.Refreshes), "time", "times"), count(int64(s.Mirrors), "edit", "edits"))
 		for _, path := range s.Held {
 			fmt.Printf("    held as it was: %s\n", printable(path))
 		}
@@ -215,6 +216,9 @@ func printRecord(r sandbox.Record) {
 	row("peak memory", "%.1f MiB", float64(r.MaxRSS)/(1<<20))
 	if r.Refreshes > 0 {
 		row("edits shown", "%s", count(int64(r.Refreshes), "refresh", "refreshes"))
+	}
+	if r.Mirrors > 0 {
+		row("edits mirrored", "%d", r.Mirrors)
 	}
 	if r.Changes != nil {
 		row("layer had", "%s", count(int64(*r.Changes), "change", "changes"))

@@ -28,7 +28,7 @@ func printStatus(c *cli.Context, o *sandbox.Options, r *report) (*output, error)
 	if err != nil {
 		return nil, err
 	}
-	list, err := pick(s, c.Args().Slice(), true)
+	list, err := pick(s, c.Args().Slice())
 	if err != nil {
 		return nil, err
 	}

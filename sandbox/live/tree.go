@@ -11,8 +11,9 @@ import (
 	"github.com/sbx-build/sbx/sandbox/overlay"
 )
 
-// mask is what makes the overlay's names wrong. Writing in place does not.
-const mask = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_ATTRIB |
+// mask is what makes the overlay's names wrong. Writing in place does not, and is
+// mirrored.
+const mask = unix.IN_CLOSE_WRITE | unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO | unix.IN_ATTRIB |
 	unix.IN_ONLYDIR | unix.IN_DONT_FOLLOW | unix.IN_EXCL_UNLINK
 
 // bulky are directories with many files of package managers and builds, which are
@@ -59,8 +60,8 @@ type tree struct {
 	over bool
 	// since is when what a directory has gained or lost matters: 0 never.
 	since int64
-	// changed is told of each path that has changed.
-	changed func(path string)
+	// changed is told of each path that has changed, and how, 0 if that is not known.
+	changed func(path string, mask uint32)
 	buf     []byte
 }
 
@@ -82,7 +83,7 @@ type ahead struct {
 const top = 1
 
 // newTree begins to watch. Nothing is read yet: scan does that.
-func newTree(root, budget int, changed func(path string)) (*tree, error) {
+func newTree(root, budget int, changed func(path string, mask uint32)) (*tree, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, err
@@ -259,6 +260,21 @@ func (t *tree) watch(dir int, parent int32, name string, bulky bool) int32 {
 	return 0 // it has gone, or is closed to its owner, as to the build
 }
 
+// more makes what is written to the files of a directory an event already before they
+// are closed.
+func (t *tree) more(path string) {
+	dir, err := overlay.OpenBeneath(t.root, path, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return
+	}
+	defer unix.Close(dir)
+	// Only of one that is watched, as no watch is to be made: there is a descriptor of it.
+	w, err := unix.InotifyAddWatch(t.fd, "/proc/self/fd/"+strconv.Itoa(dir), unix.IN_MODIFY|unix.IN_MASK_ADD|unix.IN_ONLYDIR)
+	if _, ok := t.byWatch[int32(w)]; err == nil && !ok {
+		unix.InotifyRmWatch(t.fd, uint32(w))
+	}
+}
+
 // shrink gives watches back until the budget is met, those that were had last first.
 func (t *tree) shrink() {
 	for i := len(t.nodes) - 1; i > top && t.count() > t.budget; i-- {
@@ -284,13 +300,13 @@ func (t *tree) read(i int32) {
 	defer unix.Close(fd)
 	if t.since > 0 {
 		if st, err := overlay.StatFd(fd); err == nil && max(st.Ctime, st.Mtime) >= t.since {
-			t.changed(path)
+			t.changed(path, 0)
 		}
 	}
 	git := isGitDir(fd)
 	overlay.Entries(fd, func(name string, typ byte) {
 		if n.fresh {
-			t.changed(join(path, name))
+			t.changed(join(path, name), unix.IN_CREATE)
 		}
 		if typ == unix.DT_UNKNOWN {
 			if st, err := overlay.StatAt(fd, name); err == nil && st.IsDir() {
@@ -364,10 +380,10 @@ func (t *tree) event(watch int32, mask uint32, name string) bool {
 		return false
 	}
 	if name == "" {
-		t.changed(path)
+		t.changed(path, mask)
 		return true
 	}
-	t.changed(join(path, name))
+	t.changed(join(path, name), mask)
 	if mask&unix.IN_ISDIR == 0 {
 		return true
 	}

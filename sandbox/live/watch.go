@@ -40,6 +40,11 @@ type Target struct {
 	Owner, Mount int
 	// Since is when the overlay was mounted or, at the earliest, used.
 	Since time.Time
+	// Notes are the layer's notes on the pair, if files may be mirrored; a function,
+	// because most runs need none.
+	Notes func() (overlay.Notes, error)
+	// Below are the paths of the overlay on which a sandbox has mounted something.
+	Below []string
 	// Pick gives what refreshes the overlay (child.Pick).
 	Pick func(owner, mount int) (Overlay, error)
 	// Warn is told what the user should know.
@@ -64,6 +69,8 @@ type Status struct {
 	Slow    bool `json:"slow,omitempty"`
 	// Refreshes is how often the overlay was refreshed.
 	Refreshes int `json:"refreshes"`
+	// Mirrors is how many edits were mirrored for processes inside that watch.
+	Mirrors int `json:"mirrors,omitempty"`
 	// Held are paths that processes inside hold as they were, the first few.
 	Held []string `json:"held,omitempty"`
 }
@@ -219,14 +226,30 @@ type batch struct {
 	first, last time.Time
 	paths       map[string]bool
 	many        bool // and more than can be remembered
+	// kinds are what has happened to them, and to files that were only written to,
+	// which makes no name wrong.
+	kinds map[string]uint32
+	hard  bool
 }
 
-func (b *batch) add(path string) {
+func newBatch() batch { return batch{paths: map[string]bool{}, kinds: map[string]uint32{}} }
+
+// written are the events of a file that is written to in place.
+const written = unix.IN_CLOSE_WRITE | unix.IN_MODIFY
+
+func (b *batch) add(path string, mask uint32) {
 	now := time.Now()
 	if b.first.IsZero() {
 		b.first = now
 	}
 	b.last = now
+	if _, ok := b.kinds[path]; ok || len(b.kinds) < maxPaths {
+		b.kinds[path] |= mask
+	}
+	if mask&unix.IN_ALL_EVENTS != 0 && mask&unix.IN_ALL_EVENTS&^written == 0 {
+		return
+	}
+	b.hard = true
 	if len(b.paths) < maxPaths {
 		b.paths[path] = true
 	} else {
@@ -255,7 +278,7 @@ func (w *Watcher) watch(since time.Time) (again bool) {
 		return false
 	}
 	defer pair.Close()
-	l := &loop{w: w, pair: pair, batch: batch{paths: map[string]bool{}}, held: map[string]bool{}}
+	l := &loop{w: w, pair: pair, batch: newBatch(), held: map[string]bool{}}
 	l.tree, err = newTree(pair.LowerFd(), watchBudget(), l.batch.add)
 	fd := -1
 	if err != nil {
@@ -270,7 +293,11 @@ func (w *Watcher) watch(since time.Time) (again bool) {
 		}
 	}
 	if since.IsZero() {
-		l.batch.add("")
+		l.batch.add("", 0)
+	}
+	if w.target.Notes != nil {
+		l.mirror = newMirror(w.target, pair, l.tree)
+		defer l.mirror.close()
 	}
 	for {
 		wait := l.next()
@@ -292,6 +319,8 @@ type loop struct {
 	pair  *overlay.Opened
 	tree  *tree
 	batch batch
+	// mirror is there where files are mirrored.
+	mirror *mirror
 	// blind says that not everything is watched.
 	blind, warned bool
 	// scanAt is when the tree is read on.
@@ -364,6 +393,15 @@ func (l *loop) act() {
 	if l.tree != nil {
 		l.tree.sweep()
 	}
+	soft := changed && !l.batch.hard && !retry && !slow
+	if l.mirror != nil {
+		l.mirror.before(l.batch.kinds, l.batch.many || slow, !soft)
+		l.w.set(func(s *Status) { s.Mirrors = l.mirror.count })
+	}
+	if soft {
+		l.batch = newBatch() // nothing that the overlay has cached is wrong
+		return
+	}
 	err := l.w.refresh()
 	l.slowAt = time.Now().Add(slowInterval)
 	if err != nil {
@@ -376,6 +414,9 @@ func (l *loop) act() {
 	}
 	l.failures = 0
 	l.w.set(func(s *Status) { s.Refreshes++ })
+	if l.mirror != nil {
+		l.mirror.after()
+	}
 	l.check(changed)
 }
 
@@ -401,7 +442,7 @@ func (l *loop) check(changed bool) {
 		if l.batch.many {
 			l.again = 4
 		}
-		l.batch = batch{paths: map[string]bool{}}
+		l.batch = newBatch()
 	}
 	l.held = map[string]bool{}
 	for _, path := range slices.Sorted(maps.Keys(look)) {

@@ -78,7 +78,7 @@ func (o *Opened) toDrop(n Notes, opts DropOptions) []string {
 	}
 	if !whole || len(opts.Globs) > 0 {
 		last := ""
-		for c, err := range o.Changes(Options{All: true, Base: n.Base, Paths: opts.within()}) {
+		for c, err := range o.Changes(Options{All: true, Base: n.Base, Notes: n, Paths: opts.within()}) {
 			switch {
 			case err != nil:
 				opts.Report(c.Path, err)

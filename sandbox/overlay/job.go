@@ -144,6 +144,9 @@ func (j *job) compare(c *comparer, e entry) (ch Change, err error) {
 			return ch, err
 		}
 	}
+	if !j.opaque && j.walk.mirrors.has(j.path, e.key, up) {
+		return ch, nil
+	}
 	ch.Whiteout = up.IsWhiteout()
 	if ch.Whiteout {
 		up = Stat{}

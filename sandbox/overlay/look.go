@@ -15,6 +15,10 @@ func (w *walk) directory(f *frame, e entry, path string) bool {
 	if !c.Upper.IsDir() && !low.IsDir() {
 		return w.files(f, []entry{e})
 	}
+	if !f.opaque && up.IsDir() && !low.Exists() && w.mirrors.copied(path) {
+		e.into.side = inUpper
+		return true
+	}
 	below := w.asked.below(path)
 	count := false
 	switch {

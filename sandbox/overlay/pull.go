@@ -83,7 +83,7 @@ func (o *Opened) Pull(n Notes, opts PullOptions) error {
 	if err := p.tidy(); err != nil {
 		return err
 	}
-	for c, err := range o.Changes(Options{All: true, Base: n.Base, Paths: opts.within()}) {
+	for c, err := range o.Changes(Options{All: true, Base: n.Base, Notes: n, Paths: opts.within()}) {
 		if err != nil {
 			p.opts.Report(Outcome{Change: c, Err: err, Closed: errors.Is(err, fs.ErrPermission)})
 			continue

@@ -38,10 +38,15 @@ func (o *Opened) SettleCount(n Notes, remove bool) (changes int, err error) {
 	for path := range n.Journal.Paths(n.Pair) {
 		s.stale[path] = true
 	}
+	if remove {
+		if err := o.removeMirrors(n); err != nil {
+			s.fail(err)
+		}
+	}
 	if o.Empty() {
 		return 0, s.end()
 	}
-	for c, err := range o.Changes(Options{Same: true, Uncounted: true, Known: s.known}) {
+	for c, err := range o.Changes(Options{Same: true, Uncounted: true, Known: s.known, Notes: n}) {
 		s.leave(c.Path)
 		if err != nil {
 			s.fail(err)

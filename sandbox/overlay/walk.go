@@ -31,6 +31,9 @@ type Options struct {
 	// Known says of two regular files that they are known to differ, which spares
 	// reading them.
 	Known func(path string, up, low Stat) bool
+	// Notes, if they have a journal, tell which of the layer's files only mirror the
+	// host's: those are not given.
+	Notes Notes
 	// Paths, if there are any, restrict the walk to them and what is below them.
 	Paths []string
 }
@@ -79,10 +82,12 @@ func (o *Opened) Changes(opts Options) iter.Seq2[Change, error] {
 type walk struct {
 	opts  Options
 	asked paths
-	upper *chain
-	lower *chain
-	stack []frame
-	buf   []byte
+	// mirrors are passed over.
+	mirrors *mirrors
+	upper   *chain
+	lower   *chain
+	stack   []frame
+	buf     []byte
 
 	jobs  chan *job
 	order chan *job
@@ -126,7 +131,7 @@ type into struct {
 
 func newWalk(o *Opened, opts Options) (*walk, error) {
 	w := &walk{
-		opts: opts, asked: newPaths(opts.Paths),
+		opts: opts, asked: newPaths(opts.Paths), mirrors: newMirrors(opts.Notes),
 		buf:  make([]byte, 32<<10),
 		jobs: make(chan *job, 64), order: make(chan *job, 64),
 		quit: make(chan struct{}),

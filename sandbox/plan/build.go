@@ -355,6 +355,9 @@ func (p Plan) Lent() []string {
 type LentOverlay struct {
 	// Lower is the host's directory, Upper the layer's, relative to the layer.
 	Lower, Upper string
+	// Below are the paths in it at which the plan mounts something else. What a mount
+	// stands on must not be renamed or unlinked by anybody: the kernel would detach it.
+	Below []string
 }
 
 // LentOverlays are the overlays whose mounts the plan lends.
@@ -362,7 +365,31 @@ func (p Plan) LentOverlays() []LentOverlay {
 	var list []LentOverlay
 	for _, s := range p.Steps {
 		if o, ok := s.(Overlay); ok && o.Lend && o.Upper != "" {
-			list = append(list, LentOverlay{o.Lower[0], path.Clean(strings.TrimPrefix(o.Upper, Scratch+"/"+LayerName+"/"))})
+			list = append(list, LentOverlay{o.Lower[0], path.Clean(strings.TrimPrefix(o.Upper, Scratch+"/"+LayerName+"/")), p.mountedBelow(o.Place.Path)})
+		}
+	}
+	return list
+}
+
+// mountedBelow are the paths below one at which something is mounted.
+func (p Plan) mountedBelow(dir string) []string {
+	var list []string
+	for _, s := range p.Steps {
+		var at string
+		switch s := s.(type) {
+		case Mask:
+			at = s.Place.Path
+		case Bind:
+			at = s.Place.Path
+		case Overlay:
+			at = s.Place.Path
+		case Device:
+			at = s.Place.Path
+		case ReadOnlyBelow:
+			at = s.Path
+		}
+		if rel, ok := strings.CutPrefix(at, dir+"/"); ok {
+			list = append(list, rel)
 		}
 	}
 	return list

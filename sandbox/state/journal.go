@@ -16,8 +16,9 @@ import (
 )
 
 // Journal is what a layer knows of the host: which version of a file the host
-// had when the layer's own was first seen, and where a pull may have left
-// temporaries. It is one file of lines that are only ever appended,
+// had when the layer's own was first seen, where a pull may have left
+// temporaries, and what in the layer only mirrors the host. It is one file of lines
+// that are only ever appended,
 //
 //	CRC32 OP PAIR "PATH" VALUE
 //
@@ -60,9 +61,13 @@ const (
 	// Settled: at the time Value, in nanoseconds, the layer was at rest, and each
 	// file of the pair was compared with the host's afterwards.
 	Settled
+	// Mirror: what the layer has at the path is the host's, put there to wake up who
+	// watches it, and is Value; with no Value it is so no more. Forget says nothing
+	// of that.
+	Mirror
 )
 
-var ops = [...]string{"seen", "forget", "keep", "temp", "done", "settled"}
+var ops = [...]string{"seen", "forget", "keep", "temp", "done", "settled", "mirror"}
 
 // place is a path in one of the pairs.
 type place struct{ pair, path string }
@@ -72,6 +77,8 @@ type notes struct {
 	seen  map[string]map[string]string // by pair and path
 	keep  map[place]bool
 	temps map[Note]bool
+	// mirrors are few: only what processes inside watch.
+	mirrors map[place]string
 	// Of the pairs that are settled: when, and what has been seen since then.
 	settled map[string]int64
 	since   map[place]bool
@@ -109,6 +116,12 @@ func (n *notes) add(note Note) {
 	case Done:
 		note.Op = Temp
 		delete(n.temps, note)
+	case Mirror:
+		if note.Value == "" {
+			delete(n.mirrors, at)
+		} else {
+			n.mirrors[at] = note.Value
+		}
 	case Settled:
 		if when, err := strconv.ParseInt(note.Value, 10, 64); err == nil {
 			n.settled[note.Pair] = when
@@ -119,7 +132,7 @@ func (n *notes) add(note Note) {
 
 // needed is how many lines say the same.
 func (n *notes) needed() int {
-	sum := len(n.keep) + len(n.temps)
+	sum := len(n.keep) + len(n.temps) + len(n.mirrors)
 	for _, paths := range n.seen {
 		sum += len(paths)
 	}
@@ -127,7 +140,7 @@ func (n *notes) needed() int {
 }
 
 func newNotes(size int) notes {
-	return notes{seen: map[string]map[string]string{}, keep: map[place]bool{}, temps: map[Note]bool{}, settled: map[string]int64{}, since: map[place]bool{}, room: size}
+	return notes{seen: map[string]map[string]string{}, keep: map[place]bool{}, temps: map[Note]bool{}, mirrors: map[place]string{}, settled: map[string]int64{}, since: map[place]bool{}, room: size}
 }
 
 // all are the lines of needed. That pairs are settled is not among them: it says
@@ -147,6 +160,11 @@ func (n *notes) all(yield func(Note) bool) {
 	}
 	for note := range n.temps {
 		if !yield(note) {
+			return
+		}
+	}
+	for at, value := range n.mirrors {
+		if !yield(Note{Mirror, at.pair, at.path, value}) {
 			return
 		}
 	}
@@ -239,6 +257,27 @@ func (j *Journal) Temps(pair string) []Note {
 			list = append(list, n)
 		}
 	}
+	return list
+}
+
+// Mirror is what a mirror at a path is, "" if there is none.
+func (j *Journal) Mirror(pair, path string) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.mirrors[place{pair, path}]
+}
+
+// Mirrors are the paths of all mirrors of a pair, in the byte order.
+func (j *Journal) Mirrors(pair string) []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var list []string
+	for at := range j.mirrors {
+		if at.pair == pair {
+			list = append(list, at.path)
+		}
+	}
+	slices.Sort(list)
 	return list
 }
 

@@ -1,0 +1,316 @@
+package live
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/overlay"
+	"github.com/sbx-build/sbx/sandbox/state"
+)
+
+const (
+	// maxMirror bounds a file that is mirrored, maxMirroring the time that a batch of
+	// them takes: the other edits wait for it.
+	maxMirror    = 32 << 20
+	maxMirroring = 300 * time.Millisecond
+)
+
+// mirror repeats what is edited on the host through the overlay, where a process
+// inside watches, so that it gets the events.
+type mirror struct {
+	target Target
+	pair   *overlay.Opened
+	merged int
+	tree   *tree // nil: nothing is watched on the host
+	dev    uint64
+	samefs bool
+	notes  overlay.Notes
+	mark   string
+	temps  int
+	// marked are the directories that the journal knows to hold temporaries.
+	marked map[string]bool
+	// seen are the host's versions that are mirrored.
+	seen  map[string]overlay.Fingerprint
+	holds holds
+	count int
+
+	// Of one batch:
+	watched      map[uint64]bool
+	host, inside parent
+	temp         tempDir
+	until        time.Time
+	// touch are directories that are to make an event after the refresh, gone those
+	// that the host has no more.
+	touch, gone map[string]bool
+}
+
+func newMirror(t Target, pair *overlay.Opened, tree *tree) *mirror {
+	var b [8]byte
+	rand.Read(b[:])
+	m := &mirror{
+		target: t, pair: pair, merged: t.Mount, tree: tree, mark: overlay.MirrorMark + hex.EncodeToString(b[:]) + "-",
+		marked: map[string]bool{}, seen: map[string]overlay.Fingerprint{}, holds: holds{fds: map[uint64]int{}},
+		touch: map[string]bool{}, gone: map[string]bool{},
+	}
+	if st, err := overlay.StatFd(t.Mount); err == nil {
+		m.dev = st.Dev
+	}
+	up, err1 := overlay.StatFd(pair.UpperFd())
+	low, err2 := overlay.StatFd(pair.LowerFd())
+	m.samefs = err1 == nil && err2 == nil && up.Dev == low.Dev
+	return m
+}
+
+func (m *mirror) close() {
+	m.holds.release(nil)
+	for dir := range m.marked {
+		m.notes.Journal.Write(false, state.Note{Op: state.Done, Pair: m.notes.Pair, Path: dir, Value: m.mark})
+	}
+}
+
+// before does what comes before a refresh: afterwards a name is another file, and the
+// watches of the old one would never learn that it has gone. kinds are the paths that
+// have changed, and are none afterwards; all says that there may be others, refresh
+// that one follows.
+func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
+	if m.notes.Journal == nil {
+		notes, err := m.target.Notes()
+		if err != nil {
+			return
+		}
+		m.notes, all = notes, true // the supervisor before may have mirrored
+	}
+	defer clear(kinds)
+	if len(kinds) == 0 && !all && !refresh {
+		return
+	}
+	mirrors := m.notes.Journal.Mirrors(m.notes.Pair)
+	m.watched = watched(m.dev)
+	if len(m.watched)+len(mirrors) == 0 {
+		m.holds.release(nil)
+		return
+	}
+	if all {
+		kinds = maps.Clone(kinds)
+		for _, path := range mirrors {
+			kinds[path] |= 0
+		}
+	}
+	m.until = time.Now().Add(maxMirroring)
+	for _, path := range slices.Sorted(maps.Keys(kinds)) {
+		m.path(path, kinds[path])
+	}
+	if refresh {
+		m.hold()
+	}
+	m.temp.close()
+	m.host.close()
+	m.inside.close()
+}
+
+// after makes the events of directories, whose names are right now.
+func (m *mirror) after() {
+	for _, path := range slices.Sorted(maps.Keys(m.gone)) {
+		m.leave(path)
+	}
+	for _, path := range slices.Sorted(maps.Keys(m.touch)) {
+		m.attribute(path)
+	}
+	clear(m.gone)
+	clear(m.touch)
+	m.temp.close()
+	m.host.close()
+	m.inside.close()
+}
+
+// edit is one path that may be mirrored.
+type edit struct {
+	path, name string
+	mask       uint32
+	dir        int // in the overlay
+	// host and inside are what is there.
+	host, inside overlay.Stat
+	// was is what is mirrored already.
+	was overlay.Mirrors
+}
+
+// split takes the last name off a path.
+func split(path string) (dir, name string) {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i], path[i+1:]
+	}
+	return "", path
+}
+
+// path decides what is done for one path.
+func (m *mirror) path(path string, mask uint32) {
+	parent, name := split(path)
+	if path == "" || m.covered(path) {
+		return
+	}
+	dir, err := m.inside.at(m.merged, parent)
+	if err != nil {
+		return
+	}
+	e := edit{path: path, name: name, mask: mask, dir: dir, was: m.notes.Mirrors(path)}
+	in, err := overlay.StatFd(dir)
+	if err != nil {
+		return
+	}
+	watched := m.watched[in.Ino]
+	if e.inside, err = overlay.StatAt(dir, name); err != nil {
+		return
+	}
+	if !watched && len(e.was) == 0 && !(e.inside.Exists() && m.watched[e.inside.Ino]) {
+		return
+	}
+	var known bool
+	if e.host, known = m.host.stat(m.pair.LowerFd(), path); !known {
+		return
+	}
+	switch {
+	case e.host.IsDir():
+		if mask&(unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ATTRIB) != 0 {
+			m.touch[path] = true
+		}
+		return
+	case e.inside.IsDir(), !e.host.Exists() && mask&unix.IN_ISDIR != 0:
+		m.gone[path] = true
+		return
+	}
+	if m.own(&e) || m.fresh(&e) {
+		return
+	}
+	if len(e.was) == 0 && e.host.Exists() && !m.fits(e.host) {
+		m.touch[parent] = true
+		return
+	}
+	m.do(&e, watched)
+}
+
+// do chooses the act.
+func (m *mirror) do(e *edit, watched bool) {
+	const appeared = unix.IN_CREATE | unix.IN_MOVED_TO
+	const left = unix.IN_DELETE | unix.IN_MOVED_FROM
+	done := false
+	switch {
+	case !e.host.Exists() && e.inside.Exists():
+		done = m.remove(e)
+	case !e.host.Exists():
+		// A name that came and went is nobody's.
+		if m.set(e); watched && e.mask&left != 0 && e.mask&appeared == 0 {
+			done = m.blink(e)
+		}
+	case len(e.was) > 0 || !e.inside.Exists() || !same(e.host, e.inside) || e.mask&appeared != 0:
+		if len(e.was) == 1 && e.inside.Exists() && onlyMode(e.was[0], e.host) {
+			done = m.chmod(e)
+		} else {
+			done = m.replace(e)
+		}
+	case e.mask&written != 0:
+		done = m.write(e)
+	case e.mask&unix.IN_ATTRIB != 0:
+		done = m.chmod(e)
+	}
+	if !done {
+		return
+	}
+	m.count++
+	m.seen[e.path] = e.host.Fingerprint()
+	parent, _ := split(e.path)
+	if m.tree != nil && e.host.Exists() {
+		m.tree.more(parent)
+	}
+}
+
+// covered says whether a mount of a sandbox depends on a path.
+func (m *mirror) covered(path string) bool {
+	return slices.ContainsFunc(m.target.Below, func(b string) bool {
+		return path == b || strings.HasPrefix(path, b+"/") || strings.HasPrefix(b, path+"/")
+	})
+}
+
+// own says whether the layer has a version of its own, which is not touched.
+func (m *mirror) own(e *edit) bool {
+	up := m.upper(e.path)
+	own := !e.was.Looks(up)
+	if !up.Exists() {
+		own = m.pair.Has(e.path)
+		if len(e.was) > 0 {
+			m.set(e) // a build has removed it, or it never came to be
+		}
+	} else if own {
+		m.set(e)
+	}
+	return own
+}
+
+// upper is what the layer has at a path.
+func (m *mirror) upper(path string) overlay.Stat {
+	parent, name := split(path)
+	fd, err := overlay.OpenBeneath(m.pair.UpperFd(), parent, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return overlay.Stat{}
+	}
+	defer unix.Close(fd)
+	st, _ := overlay.StatAt(fd, name)
+	return st
+}
+
+// fresh says whether the mirror is the host's version as it is.
+func (m *mirror) fresh(e *edit) bool {
+	if len(e.was) != 1 {
+		return false
+	}
+	if !e.host.Exists() {
+		return e.was[0].Mode == 0
+	}
+	if seen, ok := m.seen[e.path]; ok {
+		return seen == e.host.Fingerprint()
+	}
+	return e.was[0].Looks(e.host)
+}
+
+// fits says whether a file of the host's is mirrored.
+func (m *mirror) fits(host overlay.Stat) bool {
+	if host.IsSymlink() {
+		return time.Now().Before(m.until)
+	}
+	return host.IsRegular() && host.Size <= maxMirror && host.Perm()&0o7000 == 0 && time.Now().Before(m.until)
+}
+
+func onlyMode(was overlay.Mirror, host overlay.Stat) bool {
+	return host.IsRegular() && was.Mode != host.Mode && host.Perm()&0o7000 == 0 &&
+		was.Mode&unix.S_IFMT == unix.S_IFREG && was.Size == host.Size && was.Mtime == host.Mtime
+}
+
+// set notes what the mirror is; nothing: there is none.
+func (m *mirror) set(e *edit, list ...overlay.Mirror) error {
+	if len(list) == 0 {
+		delete(m.seen, e.path)
+	}
+	err := m.notes.SetMirrors(e.path, list...)
+	if err == nil {
+		e.was = list
+	}
+	return err
+}
+
+// copyUp notes the directories above a path that get into the layer with it.
+func (m *mirror) copyUp(path string) error {
+	for parent, _ := split(path); parent != ""; parent, _ = split(parent) {
+		if m.upper(parent).Exists() {
+			return nil
+		}
+		if err := m.notes.SetMirrors(parent, overlay.Mirror{Mode: unix.S_IFDIR}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

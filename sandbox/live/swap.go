@@ -1,0 +1,428 @@
+package live
+
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/overlay"
+	"github.com/sbx-build/sbx/sandbox/state"
+)
+
+// The acts. Each is by a descriptor of the directory and one name, follows no
+// symlink, and is noted before it is done. Processes inside may do anything to the
+// names meanwhile: what is taken out of the way is looked at before it is unlinked.
+
+// write opens and closes a file that the host has written to in place: overlayfs
+// copies it up as it is, and the time that is set is the event.
+func (m *mirror) write(e *edit) bool {
+	want, ok := m.want(e)
+	if !ok || m.copyUp(e.path) != nil || m.set(e, want) != nil {
+		return false
+	}
+	fd, err := overlay.OpenBeneath(e.dir, e.name, unix.O_WRONLY)
+	if err != nil {
+		if err == unix.EACCES {
+			ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(want.Mtime)}
+			err = unix.UtimesNanoAt(e.dir, e.name, ts, unix.AT_SYMLINK_NOFOLLOW)
+		}
+		return m.verify(e, want, false) && err == nil
+	}
+	st, err := overlay.StatFd(fd)
+	untouched := err == nil && want.Looks(st)
+	if untouched {
+		overlay.Touch(fd, want.Mtime)
+	}
+	unix.Close(fd)
+	return m.verify(e, want, untouched)
+}
+
+// chmod changes the mode to what the host's is, also if it is that already.
+func (m *mirror) chmod(e *edit) bool {
+	if e.host.IsSymlink() {
+		return false
+	}
+	want, ok := m.want(e)
+	if !ok || m.copyUp(e.path) != nil || m.set(e, append(overlay.Mirrors{want}, e.was...)...) != nil {
+		return false
+	}
+	fd, err := overlay.OpenBeneath(e.dir, e.name, unix.O_PATH)
+	if err != nil {
+		return m.verify(e, want, false)
+	}
+	defer unix.Close(fd)
+	st, err := overlay.StatFd(fd)
+	if err == nil && st.IsRegular() {
+		err = unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), want.Mode&0o777)
+	}
+	return m.verify(e, want, false) && err == nil
+}
+
+// want is what the host has.
+func (m *mirror) want(e *edit) (want overlay.Mirror, ok bool) {
+	parent, _ := split(e.path)
+	low, err := m.host.at(m.pair.LowerFd(), parent)
+	if err != nil {
+		return want, false
+	}
+	want, err = overlay.MirrorOf(low, e.name)
+	// What is changed meanwhile makes another event.
+	return want, err == nil && want.Looks(e.host)
+}
+
+// verify sees what came of a copy-up. untouched says that it was not written to
+// inside when it was looked at.
+func (m *mirror) verify(e *edit, want overlay.Mirror, untouched bool) bool {
+	parent, _ := split(e.path)
+	up, err := overlay.OpenBeneath(m.pair.UpperFd(), parent, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		m.set(e)
+		return false
+	}
+	defer unix.Close(up)
+	if is, err := want.Is(up, e.name); err == nil && is {
+		m.keep(e)
+		return m.set(e, want) == nil
+	}
+	if untouched {
+		// The host has written on while it was copied: that makes another event,
+		// by which it is copied again.
+		m.host.close()
+		if now, known := m.host.stat(m.pair.LowerFd(), e.path); known && now != e.host {
+			if half, err := overlay.MirrorOf(up, e.name); err == nil {
+				m.set(e, half)
+				delete(m.seen, e.path)
+				return false
+			}
+		}
+	}
+	m.set(e) // a build has written, or it was not copied
+	return false
+}
+
+// replace puts a copy of the host's file in the place of the one that is there.
+func (m *mirror) replace(e *edit) bool {
+	t, ok := m.tempFor(e)
+	if !ok {
+		return false
+	}
+	tmp := m.name()
+	parent, _ := split(e.path)
+	low, err := m.host.at(m.pair.LowerFd(), parent)
+	if err != nil {
+		return false
+	}
+	var want overlay.Mirror
+	if err = overlay.CopyAt(low, e.name, t.fd, tmp, e.host); err == nil {
+		want, err = overlay.MirrorOf(t.fd, tmp)
+	}
+	if err == nil {
+		m.host.close()
+		if now, known := m.host.stat(m.pair.LowerFd(), e.path); !known || now != e.host {
+			err = unix.EAGAIN // another event comes
+		}
+	}
+	was := e.was
+	if err == nil {
+		err = m.copyUp(e.path)
+	}
+	if err == nil {
+		err = m.set(e, append(overlay.Mirrors{want}, was...)...)
+	}
+	if err != nil {
+		unix.Unlinkat(t.fd, tmp, 0)
+		return false
+	}
+	if !e.inside.Exists() {
+		switch m.create(e, t.fd, tmp, want) {
+		case nil:
+			return m.set(e, want) == nil
+		case unix.EEXIST:
+			// It is the host's, which nobody had looked for, or a build has just
+			// made one.
+			if up := m.upper(e.path); up.Exists() {
+				unix.Unlinkat(t.fd, tmp, 0)
+				m.set(e)
+				return false
+			}
+			if e.inside, err = overlay.StatAt(e.dir, e.name); err == nil {
+				break
+			}
+			fallthrough
+		default:
+			unix.Unlinkat(t.fd, tmp, 0)
+			m.set(e, was...)
+			return false
+		}
+	}
+	// In this order of the arguments the last event of the name is IN_MOVED_TO.
+	if err := unix.Renameat2(e.dir, e.name, t.fd, tmp, unix.RENAME_EXCHANGE); err != nil {
+		unix.Unlinkat(t.fd, tmp, 0)
+		m.set(e, was...)
+		return false
+	}
+	if m.expected(e, t.fd, tmp, was) {
+		unix.Unlinkat(t.fd, tmp, 0)
+		return m.set(e, want) == nil
+	}
+	// A build has written to what was there. If it has written to the new one, too,
+	// that was later.
+	if unix.Renameat2(e.dir, e.name, t.fd, tmp, unix.RENAME_EXCHANGE) == nil {
+		if is, err := want.Is(t.fd, tmp); err == nil && !is {
+			unix.Renameat2(e.dir, e.name, t.fd, tmp, unix.RENAME_EXCHANGE)
+		}
+	}
+	unix.Unlinkat(t.fd, tmp, 0)
+	m.set(e)
+	return false
+}
+
+// create gives a file a name that is free: with the events of one that is made in its
+// place, if it was on the host.
+func (m *mirror) create(e *edit, dir int, tmp string, want overlay.Mirror) error {
+	if e.mask&unix.IN_CREATE == 0 || e.mask&unix.IN_MOVED_TO != 0 || !e.host.IsRegular() {
+		return unix.Renameat2(dir, tmp, e.dir, e.name, unix.RENAME_NOREPLACE)
+	}
+	if err := unix.Linkat(dir, tmp, e.dir, e.name, 0); err != nil {
+		return err
+	}
+	unix.Unlinkat(dir, tmp, 0)
+	fd, err := overlay.OpenBeneath(e.dir, e.name, unix.O_WRONLY)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	if st, err := overlay.StatFd(fd); err == nil && want.Looks(st) {
+		overlay.Touch(fd, want.Mtime)
+	}
+	return nil
+}
+
+// expected says whether what was taken out of the way is what was there: the host's
+// old version, or the last mirror, and nobody is about to write to it.
+func (m *mirror) expected(e *edit, dir int, tmp string, was overlay.Mirrors) bool {
+	out, err := overlay.StatAt(dir, tmp)
+	if err != nil || out.Mode != e.inside.Mode || out.Size != e.inside.Size || out.Mtime != e.inside.Mtime || m.samefs && out.Ino != e.inside.Ino {
+		return false
+	}
+	if out.IsRegular() {
+		fd, err := overlay.OpenBeneath(dir, tmp, unix.O_RDONLY)
+		if err != nil {
+			return err == unix.EACCES
+		}
+		defer unix.Close(fd)
+		// There is no such lease of a file that is open for writing (fcntl(2)).
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK); err == unix.EAGAIN {
+			return false
+		}
+	}
+	if len(was) == 0 {
+		return true
+	}
+	_, is, err := was.Is(dir, tmp)
+	return err == nil && is
+}
+
+// remove takes away what the host has no more.
+func (m *mirror) remove(e *edit) bool {
+	t, ok := m.tempFor(e)
+	if !ok {
+		return false
+	}
+	tmp := m.name()
+	was := e.was
+	if m.copyUp(e.path) != nil || m.set(e, append(overlay.Mirrors{{}}, was...)...) != nil {
+		return false
+	}
+	if err := unix.Renameat2(e.dir, e.name, t.fd, tmp, unix.RENAME_NOREPLACE); err != nil {
+		m.set(e, was...)
+		return false
+	}
+	if !m.expected(e, t.fd, tmp, was) {
+		// If a build has made another meanwhile, that was later.
+		if unix.Renameat2(t.fd, tmp, e.dir, e.name, unix.RENAME_NOREPLACE) != nil {
+			unix.Unlinkat(t.fd, tmp, 0)
+		}
+		m.set(e)
+		return false
+	}
+	unix.Unlinkat(t.fd, tmp, 0)
+	if m.upper(e.path).IsWhiteout() {
+		return m.set(e, overlay.Mirror{}) == nil
+	}
+	m.set(e)
+	return true
+}
+
+// blink has a name that the host has no more, and that nobody has looked up, appear
+// and go again: there is no other way to an event of it.
+func (m *mirror) blink(e *edit) bool {
+	t, ok := m.tempFor(e)
+	if !ok {
+		return false
+	}
+	tmp := m.name()
+	fd, err := unix.Openat(t.fd, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	want, err := overlay.MirrorOf(t.fd, tmp)
+	if err == nil {
+		err = m.set(e, want)
+	}
+	if err != nil || unix.Renameat2(t.fd, tmp, e.dir, e.name, unix.RENAME_NOREPLACE) != nil {
+		unix.Unlinkat(t.fd, tmp, 0)
+		m.set(e)
+		return false
+	}
+	if unix.Renameat2(e.dir, e.name, t.fd, tmp, unix.RENAME_NOREPLACE) == nil {
+		is, err := want.Is(t.fd, tmp)
+		if (err != nil || !is) && unix.Renameat2(t.fd, tmp, e.dir, e.name, unix.RENAME_NOREPLACE) == nil {
+			m.set(e)
+			return false
+		}
+		unix.Unlinkat(t.fd, tmp, 0)
+	}
+	m.set(e)
+	return true
+}
+
+// attribute makes an event of a directory (IN_ATTRIB), which changes nothing.
+func (m *mirror) attribute(path string) {
+	fd, err := overlay.OpenBeneath(m.merged, path, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	st, err := overlay.StatFd(fd)
+	if err != nil || m.copyUp(join(path, "x")) != nil {
+		return
+	}
+	if unix.Fchmod(fd, st.Perm()) == nil {
+		m.count++
+	}
+}
+
+// leave takes away a directory that the host has no more: one that is in the layer
+// because of mirrors, or of which there is no event otherwise.
+func (m *mirror) leave(path string) {
+	parent, name := split(path)
+	dir, err := m.inside.at(m.merged, parent)
+	if err != nil {
+		return
+	}
+	st, err := overlay.StatAt(dir, name)
+	if host, known := m.host.stat(m.pair.LowerFd(), path); err != nil || !known || host.Exists() {
+		return
+	}
+	e := &edit{path: path, name: name, dir: dir, was: m.notes.Mirrors(path)}
+	if st.Exists() {
+		if e.was.Looks(st) && st.IsDir() && unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) == nil {
+			m.set(e)
+			m.count++
+		}
+		return
+	}
+	t, ok := m.tempFor(e)
+	if !ok {
+		return
+	}
+	tmp := m.name()
+	if unix.Mkdirat(t.fd, tmp, 0o700) != nil {
+		return
+	}
+	if m.set(e, overlay.Mirror{Mode: unix.S_IFDIR}) == nil && unix.Renameat2(t.fd, tmp, dir, name, unix.RENAME_NOREPLACE) == nil {
+		m.count++
+		if unix.Renameat2(dir, name, t.fd, tmp, unix.RENAME_NOREPLACE) != nil {
+			m.set(e)
+			return
+		}
+	}
+	if unix.Unlinkat(t.fd, tmp, unix.AT_REMOVEDIR) != nil {
+		unix.Renameat2(t.fd, tmp, dir, name, unix.RENAME_NOREPLACE) // a build is quick
+	}
+	m.set(e)
+}
+
+// tempDir is where temporaries are made: a directory that nobody watches.
+type tempDir struct {
+	fd   int
+	path string
+	open bool
+}
+
+func (t *tempDir) close() {
+	if t.open {
+		unix.Close(t.fd)
+	}
+	t.open = false
+}
+
+// name is the next temporary's. Many tools pass over names with this end.
+func (m *mirror) name() string {
+	m.temps++
+	return m.mark + strconv.Itoa(m.temps) + ".swp"
+}
+
+// maxTries bounds how many directories are looked at for one that nobody watches.
+const maxTries = 64
+
+// tempFor is a directory for the temporary of an edit.
+func (m *mirror) tempFor(e *edit) (*tempDir, bool) {
+	if !m.temp.open {
+		m.findTemp()
+	}
+	t := &m.temp
+	if !t.open {
+		parent, _ := split(e.path)
+		t = &tempDir{fd: e.dir, path: parent}
+	}
+	if m.copyUp(join(t.path, "x")) != nil {
+		return nil, false
+	}
+	if !m.marked[t.path] {
+		if m.notes.Journal.Write(false, state.Note{Op: state.Temp, Pair: m.notes.Pair, Path: t.path, Value: m.mark}) != nil {
+			return nil, false
+		}
+		m.marked[t.path] = true
+	}
+	return t, true
+}
+
+func (m *mirror) findTemp() {
+	try := func(path string) bool {
+		if m.covered(path) {
+			return false
+		}
+		fd, err := overlay.OpenBeneath(m.merged, path, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return false
+		}
+		st, err := overlay.StatFd(fd)
+		if err != nil || m.watched[st.Ino] || st.Perm()&0o300 != 0o300 || m.foreign(path) {
+			unix.Close(fd)
+			return false
+		}
+		m.temp = tempDir{fd: fd, path: path, open: true}
+		return true
+	}
+	if try(".git") || m.tree == nil {
+		return
+	}
+	tries := 0
+	for i := top; i < len(m.tree.nodes) && tries < maxTries; i++ {
+		if path, ok := m.tree.path(int32(i)); ok && m.tree.nodes[i].watch != 0 {
+			if tries++; try(path) {
+				return
+			}
+		}
+	}
+}
+
+// foreign says whether the host has no such directory: then a build has made it, and
+// may remove it.
+func (m *mirror) foreign(path string) bool {
+	st, known := m.host.stat(m.pair.LowerFd(), path)
+	return !known || !st.IsDir()
+}
