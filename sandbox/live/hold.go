@@ -1,6 +1,7 @@
 package live
 
 import (
+	"maps"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -8,17 +9,35 @@ import (
 	"github.com/sbx-build/sbx/sandbox/overlay"
 )
 
-// A refresh gives a file that was copied up another inode inside, and watches of the
-// old one would never fire again. Not so while somebody holds it: these are
-// descriptors, opened with O_PATH, which make no event.
-type holds struct{ fds map[uint64]int }
+// A refresh drops the names of watched files: one that was copied up gets another
+// inode inside, and watches of the old one never fire again; of one that the host
+// replaces afterwards nobody could find the old inode. Not so while somebody holds it:
+// these are descriptors, opened with O_PATH, which makes no event.
+type holds struct {
+	files map[uint64]held // by inode
+	// others are watched inodes that need no holding, or were not found.
+	others map[uint64]bool
+	// next is where the search for inodes is, in the tree's nodes, and wanted are
+	// those that were unknown when it began.
+	next   int
+	wanted map[uint64]bool
+}
+
+type held struct {
+	fd   int
+	path string
+}
 
 const (
 	// maxHolds bounds the descriptors, maxHolding the time in which files that are to
-	// be held are looked for.
+	// be held are looked for, in each batch.
 	maxHolds   = 4096
 	maxHolding = 50 * time.Millisecond
 )
+
+func newHolds() holds {
+	return holds{files: map[uint64]held{}, others: map[uint64]bool{}, next: top}
+}
 
 // limit is how many descriptors are held at most.
 func (h *holds) limit() int {
@@ -29,48 +48,114 @@ func (h *holds) limit() int {
 	return int(min(l.Cur/4, maxHolds))
 }
 
-// release lets go of what is not wanted any more.
-func (h *holds) release(wanted map[uint64]bool) {
-	for ino, fd := range h.fds {
-		if !wanted[ino] {
-			unix.Close(fd)
-			delete(h.fds, ino)
+// release lets go of what is not watched any more.
+func (h *holds) release(watched map[uint64]bool) {
+	for ino := range h.files {
+		if !watched[ino] {
+			h.drop(ino)
 		}
+	}
+	if len(h.others) > 2*len(watched)+1000 {
+		clear(h.others)
 	}
 }
 
-func (h *holds) add(dir int, name string, ino uint64) {
-	if _, ok := h.fds[ino]; ok || len(h.fds) >= h.limit() {
+// drop lets go of one file: of one that is deleted, too, processes inside learn only
+// when nobody has it any more.
+func (h *holds) drop(ino uint64) {
+	if f, ok := h.files[ino]; ok {
+		unix.Close(f.fd)
+		delete(h.files, ino)
+	}
+}
+
+func (h *holds) add(dir int, name, path string, ino uint64) {
+	if _, ok := h.files[ino]; ok || len(h.files) >= h.limit() {
 		return
 	}
 	fd, err := overlay.OpenBeneath(dir, name, unix.O_PATH)
 	if err != nil {
 		return
 	}
-	if st, err := overlay.StatFd(fd); err != nil || st.Ino != ino {
+	if st, err := overlay.StatFd(fd); err != nil || st.Ino != ino || st.IsDir() {
 		unix.Close(fd)
 		return
 	}
-	h.fds[ino] = fd
+	h.files[ino] = held{fd, path}
 }
 
 // keep holds a file that was copied up just now.
 func (m *mirror) keep(e *edit) {
 	if m.watched[e.inside.Ino] {
-		m.holds.add(e.dir, e.name, e.inside.Ino)
+		m.holds.add(e.dir, e.name, e.path, e.inside.Ino)
 	}
 }
 
-// hold holds the watched files that the layer has a copy of.
+// hold holds the files that are watched.
 func (m *mirror) hold() {
-	m.holds.release(m.watched)
-	if len(m.watched) > len(m.holds.fds) {
-		m.search("", time.Now().Add(maxHolding))
+	h := &m.holds
+	h.release(m.watched)
+	unknown := map[uint64]bool{}
+	for ino := range m.watched {
+		if _, ok := h.files[ino]; !ok && !h.others[ino] {
+			unknown[ino] = true
+		}
 	}
+	if len(unknown) == 0 {
+		return
+	}
+	until := time.Now().Add(maxHolding)
+	if m.tree != nil {
+		if h.next == top {
+			h.wanted = maps.Clone(unknown)
+		}
+		m.searchHost(unknown, until)
+	}
+	m.searchLayer("", unknown, until)
 }
 
-// search looks in a directory of the layer for files that are watched inside.
-func (m *mirror) search(path string, until time.Time) {
+// searchHost looks for inodes in the host's directories, where that makes no event
+// inside: a file of the host's has the same inode in the overlay, if both are on one
+// file system.
+func (m *mirror) searchHost(unknown map[uint64]bool, until time.Time) {
+	h := &m.holds
+	for ; h.next < len(m.tree.nodes); h.next++ {
+		if time.Now().After(until) {
+			return
+		}
+		n := m.tree.nodes[h.next]
+		path, ok := m.tree.path(int32(h.next))
+		if n.watch == 0 || n.bulky || !ok {
+			continue
+		}
+		fd, err := overlay.OpenBeneath(m.pair.LowerFd(), path, unix.O_RDONLY|unix.O_DIRECTORY)
+		if err != nil {
+			continue
+		}
+		overlay.Inodes(fd, func(name string, typ byte, ino uint64) {
+			switch {
+			case !unknown[ino]:
+			case typ == unix.DT_DIR:
+				h.others[ino] = true
+			default:
+				if dir, err := m.inside.at(m.merged, path); err == nil {
+					h.add(dir, name, join(path, name), ino)
+				}
+			}
+		})
+		unix.Close(fd)
+	}
+	if !m.tree.settled() {
+		return
+	}
+	for ino := range h.wanted {
+		h.others[ino] = true
+	}
+	h.next = top
+}
+
+// searchLayer looks in a directory of the layer for files that are watched inside.
+func (m *mirror) searchLayer(path string, unknown map[uint64]bool, until time.Time) {
 	if time.Now().After(until) {
 		return
 	}
@@ -91,13 +176,13 @@ func (m *mirror) search(path string, until time.Time) {
 	if len(files) > 0 {
 		if dir, err := m.inside.at(m.merged, path); err == nil {
 			for _, name := range files {
-				if st, err := overlay.StatAt(dir, name); err == nil && st.IsRegular() && m.watched[st.Ino] {
-					m.holds.add(dir, name, st.Ino)
+				if st, err := overlay.StatAt(dir, name); err == nil && unknown[st.Ino] {
+					m.holds.add(dir, name, join(path, name), st.Ino)
 				}
 			}
 		}
 	}
 	for _, name := range dirs {
-		m.search(join(path, name), until)
+		m.searchLayer(join(path, name), unknown, until)
 	}
 }

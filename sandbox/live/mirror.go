@@ -55,7 +55,7 @@ func newMirror(t Target, pair *overlay.Opened, tree *tree) *mirror {
 	rand.Read(b[:])
 	m := &mirror{
 		target: t, pair: pair, merged: t.Mount, tree: tree, mark: overlay.MirrorMark + hex.EncodeToString(b[:]) + "-",
-		marked: map[string]bool{}, seen: map[string]overlay.Fingerprint{}, holds: holds{fds: map[uint64]int{}},
+		marked: map[string]bool{}, seen: map[string]overlay.Fingerprint{}, holds: newHolds(),
 		touch: map[string]bool{}, gone: map[string]bool{},
 	}
 	if st, err := overlay.StatFd(t.Mount); err == nil {
@@ -100,6 +100,9 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 		kinds = maps.Clone(kinds)
 		for _, path := range mirrors {
 			kinds[path] |= 0
+		}
+		for _, f := range m.holds.files {
+			kinds[f.path] |= 0
 		}
 	}
 	m.until = time.Now().Add(maxMirroring)
@@ -189,6 +192,7 @@ func (m *mirror) path(path string, mask uint32) {
 	}
 	if len(e.was) == 0 && e.host.Exists() && !m.fits(e.host) {
 		m.touch[parent] = true
+		m.holds.drop(e.inside.Ino)
 		return
 	}
 	m.do(&e, watched)
@@ -208,7 +212,7 @@ func (m *mirror) do(e *edit, watched bool) {
 			done = m.blink(e)
 		}
 	case len(e.was) > 0 || !e.inside.Exists() || !same(e.host, e.inside) || e.mask&appeared != 0:
-		if len(e.was) == 1 && e.inside.Exists() && onlyMode(e.was[0], e.host) {
+		if m.attributes(e) {
 			done = m.chmod(e)
 		} else {
 			done = m.replace(e)
@@ -219,6 +223,9 @@ func (m *mirror) do(e *edit, watched bool) {
 		done = m.chmod(e)
 	}
 	if !done {
+		if !same(e.host, e.inside) {
+			m.holds.drop(e.inside.Ino) // it would stay as it is
+		}
 		return
 	}
 	m.count++
@@ -285,9 +292,11 @@ func (m *mirror) fits(host overlay.Stat) bool {
 	return host.IsRegular() && host.Size <= maxMirror && host.Perm()&0o7000 == 0 && time.Now().Before(m.until)
 }
 
-func onlyMode(was overlay.Mirror, host overlay.Stat) bool {
-	return host.IsRegular() && was.Mode != host.Mode && host.Perm()&0o7000 == 0 &&
-		was.Mode&unix.S_IFMT == unix.S_IFREG && was.Size == host.Size && was.Mtime == host.Mtime
+// attributes says whether of a mirrored file no more than the mode has changed.
+func (m *mirror) attributes(e *edit) bool {
+	seen, ok := m.seen[e.path]
+	return ok && len(e.was) == 1 && e.inside.IsRegular() && e.host.IsRegular() && seen.Ino == e.host.Ino &&
+		seen.Size == e.host.Size && seen.Mtime == e.host.Mtime && e.host.Perm()&0o7000 == 0
 }
 
 // set notes what the mirror is; nothing: there is none.

@@ -162,7 +162,11 @@ func (m *mirror) replace(e *edit) bool {
 		return false
 	}
 	if m.expected(e, t.fd, tmp, was) {
+		m.holds.drop(e.inside.Ino)
 		unix.Unlinkat(t.fd, tmp, 0)
+		if st, err := overlay.StatAt(e.dir, e.name); err == nil {
+			m.holds.others[st.Ino] = true // it keeps its inode
+		}
 		return m.set(e, want) == nil
 	}
 	// A build has written to what was there. If it has written to the new one, too,
@@ -246,6 +250,7 @@ func (m *mirror) remove(e *edit) bool {
 		m.set(e)
 		return false
 	}
+	m.holds.drop(e.inside.Ino)
 	unix.Unlinkat(t.fd, tmp, 0)
 	if m.upper(e.path).IsWhiteout() {
 		return m.set(e, overlay.Mirror{}) == nil
@@ -290,7 +295,7 @@ func (m *mirror) blink(e *edit) bool {
 
 // attribute makes an event of a directory (IN_ATTRIB), which changes nothing.
 func (m *mirror) attribute(path string) {
-	fd, err := overlay.OpenBeneath(m.merged, path, unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := overlay.OpenBeneath(m.merged, path, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return
 	}
@@ -299,7 +304,7 @@ func (m *mirror) attribute(path string) {
 	if err != nil || m.copyUp(join(path, "x")) != nil {
 		return
 	}
-	if unix.Fchmod(fd, st.Perm()) == nil {
+	if unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), st.Perm()) == nil {
 		m.count++
 	}
 }

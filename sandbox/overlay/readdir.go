@@ -12,6 +12,7 @@ import (
 type name struct {
 	name string
 	typ  byte
+	ino  uint64
 }
 
 // readNames lists a directory. A build may change it meanwhile: a name may be
@@ -56,7 +57,7 @@ func parseNames(buf []byte, list []name) []name {
 			s = s[:i]
 		}
 		if string(s) != "." && string(s) != ".." && len(s) > 0 {
-			list = append(list, name{string(s), buf[18]})
+			list = append(list, name{string(s), buf[18], binary.NativeEndian.Uint64(buf)})
 		}
 		buf = buf[size:]
 	}
@@ -69,6 +70,15 @@ func Entries(fd int, f func(name string, typ byte)) error {
 	list, err := readNames(fd, make([]byte, 16<<10))
 	for _, n := range list {
 		f(n.name, n.typ)
+	}
+	return err
+}
+
+// Inodes does so with the inode numbers.
+func Inodes(fd int, f func(name string, typ byte, ino uint64)) error {
+	list, err := readNames(fd, make([]byte, 16<<10))
+	for _, n := range list {
+		f(n.name, n.typ, n.ino)
 	}
 	return err
 }
