@@ -3,6 +3,7 @@ package sandbox
 import (
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sbx-build/sbx/sandbox/internal/child"
 	"github.com/sbx-build/sbx/sandbox/live"
@@ -24,11 +25,15 @@ func (s *Session) watch(o Options, p plan.Plan, l *lender) []*live.Watcher {
 		if err != nil {
 			continue // for want of descriptors, which others tell
 		}
+		since := s.started
+		if m.Borrowed {
+			since = time.Time{} // nobody may have watched until now
+		}
 		w, err := live.Start(live.Target{
 			Pair:  overlay.Pair{Lower: m.Lower, Upper: filepath.Join(s.Layer.Dir, m.Upper)},
 			Lock:  filepath.Join(s.Layer.Dir, dir, "watch"),
 			Skip:  s.writtenThrough(m.Lower),
-			Owner: fds[0], Mount: fds[1], Since: s.started,
+			Owner: fds[0], Mount: fds[1], Since: since,
 			Pick: func(owner, mount int) (live.Overlay, error) { return child.Pick(owner, mount) },
 			Warn: o.warn,
 		})

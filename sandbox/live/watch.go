@@ -38,7 +38,7 @@ type Target struct {
 	Lock string
 	// Owner is the user namespace that owns the overlay, Mount a mount of it.
 	Owner, Mount int
-	// Since is when the overlay was mounted or, at the earliest, used.
+	// Since is when the overlay was mounted, zero where that is not known.
 	Since time.Time
 	// Skip are directories, relative to Lower, that the sandbox does not see through
 	// the overlay.

@@ -355,6 +355,8 @@ func (p Plan) Lent() []string {
 type LentOverlay struct {
 	// Lower is the host's directory, Upper the layer's, relative to the layer.
 	Lower, Upper string
+	// Borrowed says that another run has mounted it.
+	Borrowed bool
 }
 
 // LentOverlays are the overlays whose mounts the plan lends.
@@ -362,7 +364,7 @@ func (p Plan) LentOverlays() []LentOverlay {
 	var list []LentOverlay
 	for _, s := range p.Steps {
 		if o, ok := s.(Overlay); ok && o.Lend && o.Upper != "" {
-			list = append(list, LentOverlay{o.Lower[0], path.Clean(strings.TrimPrefix(o.Upper, Scratch+"/"+LayerName+"/"))})
+			list = append(list, LentOverlay{o.Lower[0], path.Clean(strings.TrimPrefix(o.Upper, Scratch+"/"+LayerName+"/")), o.Borrowed > 0})
 		}
 	}
 	return list
