@@ -22,6 +22,7 @@
 //	state           what lies on disk, and the only writer there
 //	overlay         what a layer changes, and the way of that to the host
 //	share           how the runs of a layer find each other
+//	live            what is saved on the host is seen inside
 //	internal/early  what must be done before the standard library's inits
 //
 // # Processes
@@ -78,6 +79,12 @@
 // A run becomes known to others some milliseconds after its start
 // (publishAfter), and holds the lock until then: a short run pays nothing for what
 // only long ones need.
+//
+// What is saved on the host while a run lives is shown by reconfiguring the overlay
+// (package live). Chosen against a new mount, which processes that run would not see,
+// and against FUSE, which costs a build more than all of the rest. The descriptor for
+// that is made once, by a short-lived process in the user namespace that owns the
+// overlay; sbx then uses it itself, as the one who made that namespace.
 //
 // Overlays with an upper are mounted volatile. Chosen against a plain mount:
 // its end writes back everything that is dirty on the upper's file system, other

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sbx-build/sbx/idmap"
 	"github.com/sbx-build/sbx/sandbox/host"
+	"github.com/sbx-build/sbx/sandbox/internal/child"
 	"github.com/sbx-build/sbx/sandbox/plan"
 	"github.com/sbx-build/sbx/sandbox/state"
 )
@@ -117,17 +118,84 @@ func (d *doctor) inState() {
 	if d.t.Setattr != nil {
 		return
 	}
-	d.t.Overlay = d.try(with(newRoot,
+	d.t.Overlay = d.try(with(overlayIn(dir, false),
+		plan.WriteFile{Path: "/overlay/file", Mode: 0o644, Data: "written\n"},
+	)...)
+	if d.t.Overlay == nil {
+		d.t.Live = d.live()
+	}
+}
+
+// overlayIn are the steps that mount an overlay of what workshop has made.
+func overlayIn(dir string, lend bool) []plan.Step {
+	return with(newRoot,
 		plan.Stage{Source: dir, Name: plan.LayerName, Dir: true},
 		plan.Seal{},
 		plan.MkDir{Path: "/overlay", Mode: 0o755},
 		plan.Overlay{
 			Lower: []string{filepath.Join(dir, "lower")},
 			Upper: plan.Scratch + "/" + plan.LayerName + "/upper", Work: plan.Scratch + "/" + plan.LayerName + "/work",
-			Place: plan.Place{Path: "/overlay", Dir: true},
-		},
-		plan.WriteFile{Path: "/overlay/file", Mode: 0o644, Data: "written\n"},
-	)...)
+			Place: plan.Place{Path: "/overlay", Dir: true}, Lend: lend,
+		})
+}
+
+// live replaces a file below an overlay, and sees whether that shows it.
+func (d *doctor) live() error {
+	dir, err := d.workshop()
+	if err != nil {
+		return err
+	}
+	defer state.Delete(dir)
+	file := filepath.Join(dir, "lower", "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		return err
+	}
+	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("inotify_init1(2): %w", err)
+	}
+	defer unix.Close(watch)
+	if _, err := unix.InotifyAddWatch(watch, dir, unix.IN_CREATE); err != nil {
+		return fmt.Errorf("inotify_add_watch(2): %w", err)
+	}
+	process, err := (*Begun)(nil).start(plan.Plan{Steps: with([]plan.Step{plan.MapIDs{UIDs: d.uids, GIDs: d.gids}}, overlayIn(dir, true)...)}, nil)
+	if err != nil {
+		return err
+	}
+	lent, err := process.Lent()
+	if _, ended := process.Wait(nil); ended != nil {
+		err = ended
+	}
+	if err != nil {
+		return err
+	}
+	defer lent.Close()
+	size := func() int64 {
+		var st unix.Stat_t
+		if unix.Fstatat(lent.Mounts[0], "file", &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+			return -1
+		}
+		return st.Size
+	}
+	size() // the overlay keeps the name
+	if err := os.WriteFile(file+".new", []byte("saved"), 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(file+".new", file); err != nil {
+		return err
+	}
+	o, err := child.Pick(lent.Namespaces[0], lent.Mounts[0])
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	if err := o.Refresh(); err != nil {
+		return fmt.Errorf("fsconfig(2): %w", err)
+	}
+	if size() != int64(len("saved")) {
+		return errors.New("the kernel goes on to show a file that was replaced")
+	}
+	return nil
 }
 
 // workshop makes a directory with what an overlay needs.

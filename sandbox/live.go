@@ -3,11 +3,13 @@ package sandbox
 import (
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sbx-build/sbx/sandbox/internal/child"
 	"github.com/sbx-build/sbx/sandbox/live"
 	"github.com/sbx-build/sbx/sandbox/overlay"
 	"github.com/sbx-build/sbx/sandbox/plan"
+	"github.com/sbx-build/sbx/sandbox/policy"
 )
 
 // watch has the overlays of what the user edits show what is saved on the host: the
@@ -30,10 +32,15 @@ func (s *Session) watch(o Options, p plan.Plan, l *lender) []*live.Watcher {
 				return overlay.Notes{Journal: j, Pair: key}, err
 			}
 		}
+		since := s.started
+		if m.Borrowed {
+			since = time.Time{} // nobody may have watched until now
+		}
 		w, err := live.Start(live.Target{
 			Pair:  overlay.Pair{Lower: m.Lower, Upper: filepath.Join(s.Layer.Dir, m.Upper)},
 			Lock:  filepath.Join(s.Layer.Dir, dir, "watch"),
-			Owner: fds[0], Mount: fds[1], Since: s.started,
+			Skip:  s.writtenThrough(m.Lower),
+			Owner: fds[0], Mount: fds[1], Since: since,
 			Pick:  func(owner, mount int) (live.Overlay, error) { return child.Pick(owner, mount) },
 			Notes: notes, Below: m.Below,
 			Warn: o.warn,
@@ -43,6 +50,21 @@ func (s *Session) watch(o Options, p plan.Plan, l *lender) []*live.Watcher {
 			continue
 		}
 		list = append(list, w)
+	}
+	return list
+}
+
+// writtenThrough are the directories below one of the host's that rules show as they
+// are: what the build writes there is no news to it.
+func (s *Session) writtenThrough(dir string) []string {
+	var list []string
+	for _, r := range s.Policy.Rules {
+		if r.Access != policy.ReadWrite || r.Device {
+			continue
+		}
+		if rel, err := filepath.Rel(dir, realParent(r.Source)); err == nil && filepath.IsLocal(rel) {
+			list = append(list, rel)
+		}
 	}
 	return list
 }

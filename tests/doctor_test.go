@@ -193,6 +193,21 @@ func TestDoctorBroken(t *testing.T) {
 	}
 }
 
+// TestDoctorLive: where inotify is used up the doctor says so, and a run works.
+func TestDoctorLive(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	r := a.doctorInside(t, a.tree(t, nil), nil, `echo 0 >/proc/sys/user/max_inotify_instances`, `"$SBX_BIN" doctor --json`)
+	ok, checks := doctorChecks(t, r)
+	if c := checks["live"]; !ok || c.Status != "warn" || !strings.Contains(c.Fix, "max_user_instances") {
+		t.Errorf("OK is %v, and %+v\n%v", ok, c, r)
+	}
+	run := a.doctorInside(t, a.tree(t, nil), nil, `echo 0 >/proc/sys/user/max_inotify_instances`, `"$SBX_BIN" --source "$PWD" -- sleep 0.5`)
+	if run.Status != 0 || !strings.Contains(run.Stderr, "what you edit is seen inside only after a while") || strings.Count(run.Stderr, "\n") != 1 {
+		t.Errorf("a run: %v", run)
+	}
+}
+
 // TestDoctorTmpfs: a state directory on a tmpfs is as good as any, where the
 // kernel's tmpfs has user xattrs.
 func TestDoctorTmpfs(t *testing.T) {

@@ -14,7 +14,7 @@ word that is none, or at "--"; what follows is COMMAND's. Without a verb the
 command line begins with a flag or with "--", and means run.
 
 ` + runProse + "\n" + planProse + "\n" + whyProse + "\n" + pathProse + "\n" + statusVerbProse + "\n" + diffProse + "\n" + pullProse + "\n" + dropProse + "\n" + resetProse + "\n" + layerProse + "\n" + archiveProse + "\n" + gcProse + "\n" + runsProse + "\n" + doctorProse + "\n" + completionProse + "\n" +
-	rulesProse + "\n" + layersProse + "\n" + guardProse + "\n" + networkProse + "\n" + environmentProse + "\n" + statusProse + "\n" + filesProse + "\n" + examples
+	rulesProse + "\n" + layersProse + "\n" + liveProse + "\n" + guardProse + "\n" + networkProse + "\n" + environmentProse + "\n" + statusProse + "\n" + filesProse + "\n" + examples
 
 const synopsis = `Usage:
     sbx [run] [FLAG...] -- COMMAND [ARG...]
@@ -248,6 +248,11 @@ the same time: they see each other's writes at once. What one of them hides in
 the tree is hidden from all.
 `
 
+const liveProse = `Live. While a run lives, what is saved on the host is seen inside at once, where
+the layer has no version of its own. What a process holds open stays as it was
+until it lets go: sbx ps -v lists that. --no-live switches it off.
+`
+
 const networkProse = `Network. With --net none there is nothing but a loopback of the sandbox's own.
 --net host is the network of the host, with the services on its localhost.
 `
@@ -301,7 +306,7 @@ const examples = `Examples:
 
 // parts are what `sbx help VERB` prints below the synopsis of the verb.
 var parts = map[string][]string{
-	"run":        {runProse, placeUsage, runUsage, runOnlyUsage, rulesProse, layersProse, networkProse, environmentProse, statusProse},
+	"run":        {runProse, placeUsage, runUsage, runOnlyUsage, rulesProse, layersProse, liveProse, networkProse, environmentProse, statusProse},
 	"plan":       {planProse, planUsage, placeUsage, runUsage},
 	"why":        {whyProse, placeUsage, runUsage},
 	"path":       {pathProse, placeUsage},
@@ -313,7 +318,7 @@ var parts = map[string][]string{
 	"export":     {archiveProse, archiveUsage, placeUsage},
 	"import":     {archiveProse, archiveUsage, placeUsage},
 	"gc":         {gcProse, layerUsage},
-	"ps":         {runsProse},
+	"ps":         {runsProse, liveProse},
 	"stop":       {runsProse},
 	"log":        {runsProse},
 	"reset":      {resetProse, resetUsage, placeUsage, layersProse},

@@ -68,6 +68,7 @@ type Trials struct {
 	State   error // a directory made in the state directory
 	Xattr   error // TryXattr there
 	Overlay error // an overlay with its upper there, and a file written in it
+	Live    error // an overlay refreshed, and a tree watched
 	Proc    error // a new proc
 	Sysfs   error // a new sysfs
 	Network error // a network namespace with lo up
@@ -84,7 +85,7 @@ var ErrNotTried = errors.New("not tried")
 // Untried are trials of which none has been made.
 func Untried() Trials {
 	e := ErrNotTried
-	return Trials{e, e, e, e, e, e, e, e, e, e, e, e, e, e, e, e}
+	return Trials{e, e, e, e, e, e, e, e, e, e, e, e, e, e, e, e, e}
 }
 
 // Diagnose judges what was found and tried. It tries nothing itself.
@@ -100,6 +101,7 @@ func Diagnose(m Machine, t Trials) Diagnosis {
 		m.plain("mount_setattr", t.Setattr, "works, recursively"),
 		m.state(t),
 		m.overlay(t),
+		m.live(t),
 		m.etc(),
 		m.plain("proc", t.Proc, "a new one can be mounted"),
 		m.sysfs(t),

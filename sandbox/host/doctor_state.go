@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,4 +103,20 @@ func (m Machine) overlay(t Trials) Check {
 		return c
 	}
 	return c.fail(t.Overlay, m.adviseOn(t.Overlay))
+}
+
+// live is the check of what shows inside what is saved on the host. A run works
+// without it.
+func (m Machine) live(t Trials) Check {
+	c := Check{Name: "live", Detail: "what is saved on the host is seen inside at once"}
+	if done := c.tried(t.Live); done {
+		return c
+	}
+	a := advice{fix: "sbx --no-live -- COMMAND"}
+	if errors.Is(t.Live, syscall.EMFILE) || errors.Is(t.Live, syscall.ENOSPC) {
+		a = advice{"other programs of this user, such as editors, have all that there are", m.sudo() + "sysctl fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288"}
+	}
+	c = c.fail(fmt.Errorf("what is saved on the host is not seen inside: %w", t.Live), a)
+	c.Status = Warn
+	return c
 }

@@ -145,6 +145,16 @@ func TestDiagnose(t *testing.T) {
 			check: "overlay", status: Fail, detail: []string{"on nfs4, a network file system"}, fix: []string{"sbx --state DIR"},
 		},
 		{
+			name:   "no inotify left",
+			change: func(_ *Machine, t *Trials) { t.Live = fmt.Errorf("inotify_init1(2): %w", syscall.EMFILE) },
+			check:  "live", status: Warn, ok: true, detail: []string{"not seen inside", "editors"}, fix: []string{"sudo sysctl fs.inotify.max_user_instances="},
+		},
+		{
+			name:   "an overlay that cannot be refreshed",
+			change: func(_ *Machine, t *Trials) { t.Live = syscall.EPERM },
+			check:  "live", status: Warn, ok: true, fix: []string{"sbx --no-live"},
+		},
+		{
 			name:   "tmpfs without xattrs",
 			change: func(m *Machine, t *Trials) { m.State.Type = "tmpfs"; t.Xattr = syscall.EOPNOTSUPP },
 			check:  "state_directory", status: Fail, detail: []string{"no user xattrs", "6.6"}, fix: []string{"sbx --state DIR"},
@@ -294,7 +304,7 @@ func TestDiagnosisSchema(t *testing.T) {
 			t.Errorf("on a sound machine %s is %v: %q %q", c.Name, c.Status, c.Detail, c.Fix)
 		}
 	}
-	want := "kernel capabilities container user_namespaces apparmor tmpfs pivot_root mount_setattr state_directory overlay etc proc sysfs network_namespace seccomp landlock subordinate_ids tun limits path tree run"
+	want := "kernel capabilities container user_namespaces apparmor tmpfs pivot_root mount_setattr state_directory overlay live etc proc sysfs network_namespace seccomp landlock subordinate_ids tun limits path tree run"
 	if got := strings.Join(names, " "); got != want {
 		t.Errorf("the checks are\n%s\nwant\n%s", got, want)
 	}

@@ -60,6 +60,8 @@ type tree struct {
 	over bool
 	// since is when what a directory has gained or lost matters: 0 never.
 	since int64
+	// skip are paths of directories that do not matter.
+	skip map[string]bool
 	// changed is told of each path that has changed, and how, 0 if that is not known.
 	changed func(path string, mask uint32)
 	buf     []byte
@@ -168,11 +170,35 @@ func (t *tree) sweep() {
 	for len(t.moved) > 0 {
 		i := t.moved[len(t.moved)-1]
 		t.moved = t.moved[:len(t.moved)-1]
-		if n := t.nodes[i]; n.watch != 0 && n.moved {
+		// Of two that swap their names each is told to have left the other's.
+		if n := t.nodes[i]; n.watch != 0 && n.moved && !t.inPlace(i) {
 			unix.InotifyRmWatch(t.fd, uint32(n.watch))
 			t.forget(i)
 		}
 	}
+}
+
+// inPlace says whether a directory is where it was.
+func (t *tree) inPlace(i int32) bool {
+	n := t.nodes[i]
+	if n.parent == 0 {
+		return false
+	}
+	path, ok := t.path(n.parent)
+	if !ok {
+		return false
+	}
+	dir, err := overlay.OpenBeneath(t.root, path, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(dir)
+	c := t.watch(dir, n.parent, n.name, n.bulky)
+	if c != 0 && c != i {
+		t.nodes[c].fresh = true
+		t.queue = append(t.queue, c)
+	}
+	return c == i
 }
 
 // find is the watched directory of a name in another, 0 if it is not watched.
@@ -314,7 +340,8 @@ func (t *tree) read(i int32) {
 			}
 		}
 		switch {
-		case typ != unix.DT_DIR, git && (name == "objects" || name == "lfs"):
+		case typ != unix.DT_DIR, len(t.skip) > 0 && t.skip[join(path, name)]:
+		case git && (name == "objects" || name == "lfs"):
 			// What is named by its content does not change, and what names it does.
 		case n.bulky:
 			t.later = append(t.later, ahead{i, name})
@@ -383,8 +410,9 @@ func (t *tree) event(watch int32, mask uint32, name string) bool {
 		t.changed(path, mask)
 		return true
 	}
-	t.changed(join(path, name), mask)
-	if mask&unix.IN_ISDIR == 0 {
+	below := join(path, name)
+	t.changed(below, mask)
+	if mask&unix.IN_ISDIR == 0 || t.skip[below] {
 		return true
 	}
 	switch {

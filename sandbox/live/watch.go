@@ -38,13 +38,19 @@ type Target struct {
 	Lock string
 	// Owner is the user namespace that owns the overlay, Mount a mount of it.
 	Owner, Mount int
-	// Since is when the overlay was mounted or, at the earliest, used.
+	// Since is when the overlay was mounted, zero where that is not known.
 	Since time.Time
 	// Notes are the layer's notes on the pair, if files may be mirrored; a function,
 	// because most runs need none.
 	Notes func() (overlay.Notes, error)
 	// Below are the paths of the overlay on which a sandbox has mounted something.
 	Below []string
+	// Skip are directories, relative to Lower, that the sandbox does not see through
+	// the overlay.
+	Skip []string
+	// Budget is how many directories are watched at most, 0 for what the kernel
+	// allows and the editor needs.
+	Budget int
 	// Pick gives what refreshes the overlay (child.Pick).
 	Pick func(owner, mount int) (Overlay, error)
 	// Warn is told what the user should know.
@@ -164,7 +170,7 @@ func (w *Watcher) run() {
 }
 
 // lock waits for the lock; ok is false if the Watcher is to stop, or cannot have it.
-func (w *Watcher) lock() (fd int, waited, ok bool) {
+func (w *Watcher) lock() (lock int, waited, ok bool) {
 	fd, err := unix.Open(w.target.Lock, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		w.target.Warn("what you edit may not be seen inside: cannot lock %q: %v", w.target.Lock, err)
@@ -173,46 +179,36 @@ func (w *Watcher) lock() (fd int, waited, ok bool) {
 	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
 		return fd, false, true
 	}
-	// flock(2) cannot be told to give up: the goroutine outlives a Watcher that is
-	// stopped, and ends with the process or when it gets the lock.
-	got := make(chan error, 1)
 	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		unix.Close(fd)
 		return -1, false, false
 	}
+	// flock(2) cannot be told to give up: the goroutine outlives a Watcher that is
+	// stopped, and ends with the process or when it gets the lock.
 	var mu sync.Mutex
-	given := false // the lock is wanted no more
+	var got, gone bool
 	go func() {
-		var err error
-		for {
-			if err = unix.Flock(fd, unix.LOCK_EX); err != unix.EINTR {
-				break
-			}
+		for unix.Flock(fd, unix.LOCK_EX) == unix.EINTR {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if given {
+		if gone {
 			unix.Close(fd)
 			return
 		}
-		got <- err
+		got = true
 		unix.Write(event, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	}()
 	ok = w.pause(event, -1)
 	mu.Lock()
 	defer mu.Unlock()
 	unix.Close(event)
-	select {
-	case err := <-got:
-		if ok = ok && err == nil; !ok {
-			unix.Close(fd)
-		}
-		return fd, true, ok
-	default:
-		given = true
-		return -1, true, false
+	gone = !got
+	if got && !ok {
+		unix.Close(fd)
 	}
+	return fd, true, ok && got
 }
 
 func (w *Watcher) set(f func(s *Status)) {
@@ -279,7 +275,11 @@ func (w *Watcher) watch(since time.Time) (again bool) {
 	}
 	defer pair.Close()
 	l := &loop{w: w, pair: pair, batch: newBatch(), held: map[string]bool{}}
-	l.tree, err = newTree(pair.LowerFd(), watchBudget(), l.batch.add)
+	budget := w.target.Budget
+	if budget == 0 {
+		budget = watchBudget()
+	}
+	l.tree, err = newTree(pair.LowerFd(), budget, l.batch.add)
 	fd := -1
 	if err != nil {
 		l.blind = true
@@ -287,6 +287,12 @@ func (w *Watcher) watch(since time.Time) (again bool) {
 	} else {
 		defer l.tree.close()
 		fd = l.tree.fd
+		for _, dir := range w.target.Skip {
+			if l.tree.skip == nil {
+				l.tree.skip = map[string]bool{}
+			}
+			l.tree.skip[dir] = true
+		}
 		if !since.IsZero() {
 			// The clock of files is behind by a tick of the kernel's.
 			l.tree.since = since.Add(-50 * time.Millisecond).UnixNano()
@@ -338,16 +344,17 @@ type loop struct {
 // next is how long nothing need be done; -1 for ever.
 func (l *loop) next() time.Duration {
 	var at time.Time
+	some := false
 	earlier := func(t time.Time, ok bool) {
-		if ok && (at.IsZero() || t.Before(at)) {
-			at = t
+		if ok && (!some || t.Before(at)) {
+			at, some = t, true
 		}
 	}
 	earlier(l.batch.due())
 	earlier(l.scanAt, l.tree != nil && !l.tree.settled())
 	earlier(l.retryAt, len(l.held)+l.again > 0)
 	earlier(l.slowAt, l.blind)
-	if at.IsZero() {
+	if !some {
 		return -1
 	}
 	return max(0, time.Until(at))

@@ -358,6 +358,8 @@ type LentOverlay struct {
 	// Below are the paths in it at which the plan mounts something else. What a mount
 	// stands on must not be renamed or unlinked by anybody: the kernel would detach it.
 	Below []string
+	// Borrowed says that another run has mounted it.
+	Borrowed bool
 }
 
 // LentOverlays are the overlays whose mounts the plan lends.
@@ -365,7 +367,7 @@ func (p Plan) LentOverlays() []LentOverlay {
 	var list []LentOverlay
 	for _, s := range p.Steps {
 		if o, ok := s.(Overlay); ok && o.Lend && o.Upper != "" {
-			list = append(list, LentOverlay{o.Lower[0], path.Clean(strings.TrimPrefix(o.Upper, Scratch+"/"+LayerName+"/")), p.mountedBelow(o.Place.Path)})
+			list = append(list, LentOverlay{o.Lower[0], path.Clean(strings.TrimPrefix(o.Upper, Scratch+"/"+LayerName+"/")), p.mountedBelow(o.Place.Path), o.Borrowed > 0})
 		}
 	}
 	return list

@@ -14,7 +14,7 @@ import (
 )
 
 // lender starts a sandbox that mounts an overlay and lends it.
-func lender(t *testing.T, script string) (*Process, string) {
+func lender(t testing.TB, script string) (*Process, string) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, d := range []string{"lower", "upper", "work"} {

@@ -1,0 +1,76 @@
+package tests
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+// BenchmarkLive is the time from a save on the host, by rename, until it is seen
+// inside: the median, and that of the slowest in a hundred.
+func BenchmarkLive(b *testing.B) {
+	needUserNS(b)
+	a := newAccount(b)
+	tree := a.tree(b, map[string]string{"src/f": "0\n"})
+	g := a.guest(b, tree)
+	a.watched(b, tree)
+	// It asks without holding the file: what is open is not refreshed.
+	g.do(`seen() { [ -e src/$1 ]; }`)
+	var took []time.Duration
+	n := 0
+	for b.Loop() {
+		n++
+		g.do(fmt.Sprintf("seen %d", n))
+		path := filepath.Join(tree, "src", fmt.Sprint(n))
+		if err := os.WriteFile(path+"~", nil, 0o644); err != nil {
+			b.Fatal(err)
+		}
+		began := time.Now()
+		if err := os.Rename(path+"~", path); err != nil {
+			b.Fatal(err)
+		}
+		g.until("saved", fmt.Sprintf("seen %d && echo yes", n), "yes\n")
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(took[len(took)/2].Seconds()*1e3, "median-ms")
+	b.ReportMetric(took[len(took)*99/100].Seconds()*1e3, "p99-ms")
+	g.ends()
+}
+
+// BenchmarkMake builds something with what live costs, and without, while nobody
+// edits.
+func BenchmarkMake(b *testing.B) {
+	needUserNS(b)
+	needTool(b, "make", "cc")
+	a := newAccount(b)
+	dirs := map[string]string{"Makefile": "all: $(patsubst %.c,%.o,$(wildcard d*/*.c))\n"}
+	units := 60
+	if testing.Short() {
+		units = 4
+	}
+	for i := range units {
+		dirs[fmt.Sprintf("d%d/f%d.c", i%10, i)] = fmt.Sprintf("#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\nint f%d(char *s) { printf(\"%%s\\n\", s); return strlen(s) + %d; }\n", i, i)
+	}
+	tree := a.tree(b, dirs)
+	for _, flags := range [][]string{{"--no-live"}, {}} {
+		name := "live"
+		if len(flags) > 0 {
+			name = "no-live"
+		}
+		b.Run(name, func(b *testing.B) {
+			var cpu time.Duration
+			for b.Loop() {
+				cmd := a.command(tree, nil, sbxPath, append(append([]string{"run", "--rm"}, flags...), "--", "make", "-s", "-j2")...)
+				if r := finish(b, cmd); r.Status != 0 {
+					b.Fatal(r)
+				}
+				cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+			}
+			b.ReportMetric(cpu.Seconds()*1e3/float64(b.N), "cpu-ms/op")
+		})
+	}
+}
