@@ -69,6 +69,14 @@ func (h *holds) drop(ino uint64) {
 	}
 }
 
+func (h *holds) dropPath(path string) {
+	for ino, f := range h.files {
+		if f.path == path {
+			h.drop(ino)
+		}
+	}
+}
+
 func (h *holds) add(dir int, name, path string, ino uint64) {
 	if _, ok := h.files[ino]; ok || len(h.files) >= h.limit() {
 		return

@@ -29,7 +29,6 @@ type mirror struct {
 	merged int
 	tree   *tree // nil: nothing is watched on the host
 	dev    uint64
-	samefs bool
 	notes  overlay.Notes
 	mark   string
 	temps  int
@@ -61,9 +60,6 @@ func newMirror(t Target, pair *overlay.Opened, tree *tree) *mirror {
 	if st, err := overlay.StatFd(t.Mount); err == nil {
 		m.dev = st.Dev
 	}
-	up, err1 := overlay.StatFd(pair.UpperFd())
-	low, err2 := overlay.StatFd(pair.LowerFd())
-	m.samefs = err1 == nil && err2 == nil && up.Dev == low.Dev
 	return m
 }
 
@@ -139,8 +135,36 @@ type edit struct {
 	dir        int // in the overlay
 	// host and inside are what is there.
 	host, inside overlay.Stat
+	// file holds what is there inside, -1: nothing. Its inode is what the kernel knows
+	// it by, whatever becomes of the name.
+	file int
 	// was is what is mirrored already.
 	was overlay.Mirrors
+}
+
+// open looks at what is there inside.
+func (e *edit) open() error {
+	fd, err := overlay.OpenBeneath(e.dir, e.name, unix.O_PATH)
+	if err == unix.ENOENT {
+		e.inside = overlay.Stat{}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	e.close()
+	e.file = fd
+	e.inside, err = overlay.StatFd(fd)
+	return err
+}
+
+// close lets go of it: of what is deleted processes inside learn only when nobody has
+// it any more.
+func (e *edit) close() {
+	if e.file >= 0 {
+		unix.Close(e.file)
+	}
+	e.file = -1
 }
 
 // split takes the last name off a path.
@@ -161,7 +185,7 @@ func (m *mirror) path(path string, mask uint32) {
 	if err != nil {
 		return
 	}
-	e := edit{path: path, name: name, mask: mask, dir: dir, was: m.notes.Mirrors(path)}
+	e := edit{path: path, name: name, mask: mask, dir: dir, file: -1, was: m.notes.Mirrors(path)}
 	in, err := overlay.StatFd(dir)
 	if err != nil {
 		return
@@ -187,7 +211,9 @@ func (m *mirror) path(path string, mask uint32) {
 		m.gone[path] = true
 		return
 	}
-	if m.own(&e) || m.fresh(&e) {
+	// In this order: who writes to it from here on is found out.
+	defer e.close()
+	if e.open() != nil || e.inside.IsDir() || m.own(&e) || m.fresh(&e) {
 		return
 	}
 	if len(e.was) == 0 && e.host.Exists() && !m.fits(e.host) {

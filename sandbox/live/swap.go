@@ -1,6 +1,7 @@
 package live
 
 import (
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -127,7 +128,7 @@ func (m *mirror) replace(e *edit) bool {
 		err = m.copyUp(e.path)
 	}
 	if err == nil {
-		err = m.set(e, append(overlay.Mirrors{want}, was...)...)
+		err = m.set(e, slices.Concat(overlay.Mirrors{want}, was, e.copied())...)
 	}
 	if err != nil {
 		unix.Unlinkat(t.fd, tmp, 0)
@@ -145,24 +146,24 @@ func (m *mirror) replace(e *edit) bool {
 				m.set(e)
 				return false
 			}
-			if e.inside, err = overlay.StatAt(e.dir, e.name); err == nil {
+			if err = e.open(); err == nil && e.inside.Exists() {
 				break
 			}
 			fallthrough
 		default:
 			unix.Unlinkat(t.fd, tmp, 0)
-			m.set(e, was...)
+			m.failed(e, was)
 			return false
 		}
 	}
 	// In this order of the arguments the last event of the name is IN_MOVED_TO.
 	if err := unix.Renameat2(e.dir, e.name, t.fd, tmp, unix.RENAME_EXCHANGE); err != nil {
 		unix.Unlinkat(t.fd, tmp, 0)
-		m.set(e, was...)
+		m.failed(e, was)
 		return false
 	}
 	if m.expected(e, t.fd, tmp, was) {
-		m.holds.drop(e.inside.Ino)
+		m.forget(e)
 		unix.Unlinkat(t.fd, tmp, 0)
 		if st, err := overlay.StatAt(e.dir, e.name); err == nil {
 			m.holds.others[st.Ino] = true // it keeps its inode
@@ -179,6 +180,24 @@ func (m *mirror) replace(e *edit) bool {
 	unix.Unlinkat(t.fd, tmp, 0)
 	m.set(e)
 	return false
+}
+
+// copied is what a rename copies up first, and what is left if it gets no further: the
+// old version of the host's, which only processes inside have any more, and which is
+// not read because that would make events.
+func (e *edit) copied() overlay.Mirrors {
+	if len(e.was) > 0 || !e.inside.IsRegular() && !e.inside.IsSymlink() {
+		return nil
+	}
+	return overlay.Mirrors{{Mode: e.inside.Mode, Size: e.inside.Size, Mtime: e.inside.Mtime}}
+}
+
+// failed notes what there is when an act could not be done.
+func (m *mirror) failed(e *edit, was overlay.Mirrors) {
+	if up := m.upper(e.path); len(was) == 0 && up.Exists() && e.was.Looks(up) {
+		return // it was copied up, and there are notes of that
+	}
+	m.set(e, was...)
 }
 
 // create gives a file a name that is free: with the events of one that is made in its
@@ -206,7 +225,11 @@ func (m *mirror) create(e *edit, dir int, tmp string, want overlay.Mirror) error
 // old version, or the last mirror, and nobody is about to write to it.
 func (m *mirror) expected(e *edit, dir int, tmp string, was overlay.Mirrors) bool {
 	out, err := overlay.StatAt(dir, tmp)
-	if err != nil || out.Mode != e.inside.Mode || out.Size != e.inside.Size || out.Mtime != e.inside.Mtime || m.samefs && out.Ino != e.inside.Ino {
+	if err != nil || out.Mode != e.inside.Mode || out.Size != e.inside.Size || out.Mtime != e.inside.Mtime {
+		return false
+	}
+	// A copy-up may change the number of an inode.
+	if now, err := overlay.StatFd(e.file); err != nil || now.Ino != out.Ino || now.Dev != out.Dev {
 		return false
 	}
 	if out.IsRegular() {
@@ -227,6 +250,12 @@ func (m *mirror) expected(e *edit, dir int, tmp string, was overlay.Mirrors) boo
 	return err == nil && is
 }
 
+// forget lets go of a file that is about to be deleted.
+func (m *mirror) forget(e *edit) {
+	m.holds.dropPath(e.path)
+	e.close()
+}
+
 // remove takes away what the host has no more.
 func (m *mirror) remove(e *edit) bool {
 	t, ok := m.tempFor(e)
@@ -235,11 +264,11 @@ func (m *mirror) remove(e *edit) bool {
 	}
 	tmp := m.name()
 	was := e.was
-	if m.copyUp(e.path) != nil || m.set(e, append(overlay.Mirrors{{}}, was...)...) != nil {
+	if m.copyUp(e.path) != nil || m.set(e, slices.Concat(overlay.Mirrors{{}}, was, e.copied())...) != nil {
 		return false
 	}
 	if err := unix.Renameat2(e.dir, e.name, t.fd, tmp, unix.RENAME_NOREPLACE); err != nil {
-		m.set(e, was...)
+		m.failed(e, was)
 		return false
 	}
 	if !m.expected(e, t.fd, tmp, was) {
@@ -250,7 +279,7 @@ func (m *mirror) remove(e *edit) bool {
 		m.set(e)
 		return false
 	}
-	m.holds.drop(e.inside.Ino)
+	m.forget(e)
 	unix.Unlinkat(t.fd, tmp, 0)
 	if m.upper(e.path).IsWhiteout() {
 		return m.set(e, overlay.Mirror{}) == nil
@@ -321,7 +350,7 @@ func (m *mirror) leave(path string) {
 	if host, known := m.host.stat(m.pair.LowerFd(), path); err != nil || !known || host.Exists() {
 		return
 	}
-	e := &edit{path: path, name: name, dir: dir, was: m.notes.Mirrors(path)}
+	e := &edit{path: path, name: name, dir: dir, file: -1, was: m.notes.Mirrors(path)}
 	if st.Exists() {
 		if e.was.Looks(st) && st.IsDir() && unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) == nil {
 			m.set(e)

@@ -28,7 +28,7 @@ func newWorld(t *testing.T, budget int, dirs ...string) *world {
 	root, err := unix.Open(w.dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	w.must(err)
 	t.Cleanup(func() { unix.Close(root) })
-	w.tree, err = newTree(root, budget, func(path string, _ uint32) { w.seen[path] = true })
+	w.tree, err = newTree(root, budget, w.changed)
 	w.must(err)
 	t.Cleanup(func() { w.tree.close() })
 	w.scan()
@@ -105,6 +105,13 @@ func (w *world) want(what, changes, watched string) {
 	}
 	if got := w.watched(); got != watched {
 		w.t.Errorf("%s: watched %q, want %q", what, got, watched)
+	}
+}
+
+// changed is told of what has changed.
+func (w *world) changed(path string, mask uint32) {
+	if !soft(mask) {
+		w.seen[path] = true
 	}
 }
 
@@ -293,7 +300,7 @@ func TestTreeSince(t *testing.T) {
 	since := time.Now()
 	time.Sleep(30 * time.Millisecond)
 	w.write("young/f")
-	tree, err := newTree(w.tree.root, 100, func(path string, _ uint32) { w.seen[path] = true })
+	tree, err := newTree(w.tree.root, 100, w.changed)
 	w.must(err)
 	w.tree = tree
 	w.tree.since = since.UnixNano()

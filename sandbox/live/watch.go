@@ -233,6 +233,9 @@ func newBatch() batch { return batch{paths: map[string]bool{}, kinds: map[string
 // written are the events of a file that is written to in place.
 const written = unix.IN_CLOSE_WRITE | unix.IN_MODIFY
 
+// soft says whether an event makes no name wrong.
+func soft(mask uint32) bool { return mask&written != 0 && mask&unix.IN_ALL_EVENTS&^written == 0 }
+
 func (b *batch) add(path string, mask uint32) {
 	now := time.Now()
 	if b.first.IsZero() {
@@ -242,7 +245,7 @@ func (b *batch) add(path string, mask uint32) {
 	if _, ok := b.kinds[path]; ok || len(b.kinds) < maxPaths {
 		b.kinds[path] |= mask
 	}
-	if mask&unix.IN_ALL_EVENTS != 0 && mask&unix.IN_ALL_EVENTS&^written == 0 {
+	if soft(mask) {
 		return
 	}
 	b.hard = true
@@ -400,12 +403,12 @@ func (l *loop) act() {
 	if l.tree != nil {
 		l.tree.sweep()
 	}
-	soft := changed && !l.batch.hard && !retry && !slow
+	needless := changed && !l.batch.hard && !retry && !slow
 	if l.mirror != nil {
-		l.mirror.before(l.batch.kinds, l.batch.many || slow, !soft)
+		l.mirror.before(l.batch.kinds, l.batch.many || slow, !needless)
 		l.w.set(func(s *Status) { s.Mirrors = l.mirror.count })
 	}
-	if soft {
+	if needless {
 		l.batch = newBatch() // nothing that the overlay has cached is wrong
 		return
 	}

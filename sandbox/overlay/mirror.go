@@ -23,7 +23,7 @@ type Mirror struct {
 	Mode  uint32
 	Size  int64
 	Mtime int64
-	// Sum is that of a file's content or a symlink's target.
+	// Sum is that of a file's content or a symlink's target; 0 if it is not known.
 	Sum [sha256.Size]byte
 }
 
@@ -83,7 +83,7 @@ func (m Mirror) Looks(st Stat) bool {
 // Is says whether a name is exactly the mirror.
 func (m Mirror) Is(dir int, name string) (bool, error) {
 	st, err := StatAt(dir, name)
-	if err != nil || !m.Looks(st) || m.Mode == 0 || m.IsDir() {
+	if err != nil || !m.Looks(st) || m.Sum == (Mirror{}).Sum {
 		return err == nil && m.Looks(st), err
 	}
 	now, err := MirrorOf(dir, name)
