@@ -1,0 +1,265 @@
+package tests
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// woken is how soon a watcher inside must have learned of an edit on the host.
+const woken = time.Second
+
+// events waits for an event of inotifywait's, and says how long that took.
+func (r *running) event(t testing.TB, what, want string, from int) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for !strings.Contains(r.out.String()[from:], want) {
+		if time.Since(began) > 10*time.Second {
+			t.Errorf("%s: there is no %q in\n%s", what, want, r.out.String()[from:])
+			return 0
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	took := time.Since(began)
+	if took > woken {
+		t.Errorf("%s: %v after %v", what, want, took)
+	}
+	return took
+}
+
+// unchanged fails if the layer shows a change, or would bring one to the host.
+func (a account) unchanged(t testing.TB, what, tree string) {
+	t.Helper()
+	if r := a.sbx(t, tree, "status", "--json", "--all"); r.Status != 0 || strings.Contains(r.Stdout, `"path"`) {
+		t.Errorf("%s: status %v", what, r)
+	}
+	if r := a.sbx(t, tree, "diff"); r.Status != 0 || r.Stdout != "" {
+		t.Errorf("%s: diff %v", what, r)
+	}
+}
+
+// nothingLeft fails if the upper has anything.
+func (a account) nothingLeft(t *testing.T, tree string) {
+	t.Helper()
+	upper := a.upperFile(t, tree, "")
+	filepath.Walk(upper, func(path string, info os.FileInfo, err error) error {
+		if path != filepath.Clean(upper) {
+			t.Errorf("left in the layer: %s, %v", path, err)
+		}
+		return nil
+	})
+}
+
+// TestMirror: who watches a directory or a file inside sees each way to save on the
+// host, with what the native file system would tell, while the layer has no change.
+func TestMirror(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "inotifywait", "vim", "git")
+	a := newAccount(t)
+	files := map[string]string{".git/HEAD": "ref: refs/heads/main\n"}
+	for _, name := range []string{"place", "over", "sed", "vim", "del", "touch", "mode", "link"} {
+		files["src/"+name] = "one\n"
+	}
+	tree := a.tree(t, files)
+	for _, watch := range []string{"src", "src/place src/over src/sed src/vim src/del src/touch src/mode src/link"} {
+		r := a.background(t, tree, "--", "sh", "-c", `exec inotifywait -q -m --format "<%w|%f|%e>" `+watch)
+		a.watched(t, tree)
+		soon(t, "inotifywait watches", func() bool {
+			var fds, _ = filepath.Glob("/proc/[0-9]*/fdinfo/*")
+			for _, f := range fds {
+				if data, err := os.ReadFile(f); err == nil && strings.Contains(string(data), "inotify wd:") && inside(f, a) {
+					return true
+				}
+			}
+			return false
+		})
+		var total time.Duration
+		for i, test := range []struct{ name, script, dir, file string }{
+			{"place", `echo two >src/place`, "<src/|place|CLOSE_WRITE,CLOSE>", "<src/place||CLOSE_WRITE,CLOSE>"},
+			{"place again", `echo three >>src/place`, "<src/|place|MOVED_TO>", "<src/place||DELETE_SELF>"},
+			{"over", `echo two >src/tmp; mv src/tmp src/over`, "<src/|over|MOVED_TO>", "<src/over||DELETE_SELF>"},
+			{"sed", `sed -i s/one/two/ src/sed`, "<src/|sed|MOVED_TO>", "<src/sed||DELETE_SELF>"},
+			{"vim", `vim -es -u NONE -c 's/one/two/' -c wq src/vim`, "<src/|vim|", "<src/vim||"},
+			{"touch", `touch src/touch`, "<src/|touch|CLOSE_WRITE,CLOSE>", "<src/touch||CLOSE_WRITE,CLOSE>"},
+			{"chmod", `chmod 755 src/mode; chmod 644 src/mode`, "<src/|mode|ATTRIB>", "<src/mode||ATTRIB>"},
+			{"symlink", `ln -s over src/tmp; mv -T src/tmp src/link`, "<src/|link|MOVED_TO>", "<src/link||DELETE_SELF>"},
+			{"delete", `rm src/del`, "<src/|del|MOVED_FROM>", "<src/del||DELETE_SELF>"},
+			{"create", `echo new >src/new`, "<src/|new|MOVED_TO>", ""},
+			{"delete a new one", `rm src/new`, "<src/|new|MOVED_FROM>", ""},
+			{"mkdir", `mkdir src/d`, "<src/|d|ATTRIB,ISDIR>", ""},
+			{"rmdir", `rmdir src/d`, "<src/|d|DELETE,ISDIR>", ""},
+		} {
+			want := test.dir
+			if watch != "src" {
+				want = test.file
+			}
+			from := len(r.out.String())
+			a.edit(t, tree, test.script)
+			if want != "" {
+				total += r.event(t, test.name, want, from)
+			}
+			if i%4 == 3 {
+				a.unchanged(t, test.name, tree)
+			}
+		}
+		t.Logf("%s: %v in all", watch, total)
+		a.unchanged(t, "all", tree)
+		if r := a.sbx(t, tree, "pull", "--all"); strings.Contains(r.Stdout, "src") {
+			t.Errorf("pull: %v", r)
+		}
+		r.Process.Signal(os.Interrupt)
+		r.ends(t)
+		a.unchanged(t, "at the end", tree)
+		a.nothingLeft(t, tree)
+		a.edit(t, tree, `rm -r src; mkdir src; for f in place over sed vim del touch mode link; do echo one >src/$f; done`)
+	}
+}
+
+// inside says whether a file of /proc is of a process of the account's.
+func inside(file string, a account) bool {
+	data, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(file)), "status"))
+	return err == nil && strings.Contains(string(data), fmt.Sprintf("Uid:\t%d\t", a.UID))
+}
+
+// TestMirrorEntr: entr, which watches files, builds once for each save.
+func TestMirrorEntr(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "entr")
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"a.c": "0\n", "b.c": "0\n"})
+	r := a.background(t, tree, "--", "sh", "-c", `ls *.c | entr -n sh -c 'echo "built $(cat a.c b.c | tr "\n" " ")"'`)
+	a.watched(t, tree)
+	soon(t, "the first build", func() bool { return strings.Contains(r.out.String(), "built 0 0") })
+	time.Sleep(200 * time.Millisecond)
+	for i, script := range []string{`echo %d >a.c`, `echo %d >t; mv t a.c`, `sed -i s/.*/%d/ a.c`, `echo %d >a.c`} {
+		from := len(r.out.String())
+		a.edit(t, tree, fmt.Sprintf(script, i+1))
+		r.event(t, script, fmt.Sprintf("built %d 0", i+1), from)
+		time.Sleep(300 * time.Millisecond) // entr waits for the quiet of its own
+	}
+	a.unchanged(t, "while it runs", tree)
+}
+
+// TestMirrorRace: a build that writes the file that the host edits, in place, by
+// rename and by deletion, finds what it wrote last, whenever the host saves.
+func TestMirrorRace(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "inotifywait")
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"src/f": "host\n", ".git/HEAD": "ref: refs/heads/main\n"})
+	// Each file is written once: it is the layer's own from then on, whatever the
+	// host does to it before, meanwhile and after.
+	script := `inotifywait -q -m -r src >/tmp/log & echo up
+i=0; while [ $i -lt 150 ]; do i=$((i+1))
+	while [ ! -e src/$i ]; do :; done
+	sleep 0.0$((i % 7))
+	case $((i % 3)) in
+	0) echo build $i >src/$i;;
+	1) echo build $i >/tmp/t; cp /tmp/t src/t; mv src/t src/$i;;
+	2) echo build $i >>src/$i;;
+	esac
+	sleep 0.0$((i % 5))
+done
+sleep 0.3
+i=0; while [ $i -lt 150 ]; do i=$((i+1)); tail -n1 src/$i; done`
+	r := a.background(t, tree, "--", "sh", "-c", script)
+	a.watched(t, tree)
+	host := a.command(tree, nil, "sh", "-c", `i=0; while [ $i -lt 155 ]; do i=$((i+1))
+	echo host >src/$i; sleep 0.02; echo more >>src/$i; sleep 0.01; echo over >t; mv t src/$i; sleep 0.03; done`)
+	if err := host.Run(); err != nil {
+		t.Fatal(err)
+	}
+	r.ends(t)
+	var want strings.Builder
+	for i := range 150 {
+		fmt.Fprintf(&want, "build %d\n", i+1)
+	}
+	if got := strings.TrimPrefix(r.out.String(), "up\n"); got != want.String() {
+		lost := 0
+		for _, line := range strings.Split(want.String(), "\n") {
+			if !strings.Contains("\n"+got, "\n"+line+"\n") {
+				lost++
+				t.Errorf("lost: %s", line)
+			}
+		}
+		t.Errorf("%d lost of %q", lost, got)
+	}
+	r2 := a.sbx(t, tree, "status")
+	if n := strings.Count(r2.Stdout, "src/"); n < 150 {
+		t.Errorf("status: %v", r2)
+	}
+	var records []struct{ Mirrors int }
+	if r := a.sbx(t, tree, "log", "--json"); json.Unmarshal([]byte(r.Stdout), &records) != nil || len(records) == 0 || records[0].Mirrors < 50 {
+		t.Errorf("log: %v", r)
+	}
+}
+
+// changesOwn is a status with one change.
+var changesOwn = regexp.MustCompile(`^M  own\n\n`)
+
+// TestMirrorKilled: whenever sbx is killed, nothing of a mirror is left after the next
+// run, and what the build wrote is.
+func TestMirrorKilled(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "inotifywait")
+	a := newAccount(t)
+	files := map[string]string{"own": "host\n", ".git/HEAD": "ref: refs/heads/main\n"}
+	for i := range 30 {
+		files["src/"+strconv.Itoa(i)] = strings.Repeat("host\n", 5000)
+	}
+	tree := a.tree(t, files)
+	for i := range 8 {
+		r := a.background(t, tree, "--", "sh", "-c", `inotifywait -q -m -r src >/dev/null & echo build >own; exec sleep 100`)
+		a.watched(t, tree)
+		time.Sleep(100 * time.Millisecond)
+		a.edit(t, tree, `for f in src/*; do echo edit >>$f; done; sleep 0.1; for f in src/*; do cp $f t; echo over >>t; mv t $f; done; rm src/1*; echo new >src/1; echo new >src/new; rm -f src/new2`)
+		time.Sleep(time.Duration(i*7) * time.Millisecond)
+		r.Process.Kill()
+		r.ends(t)
+		if i%2 == 0 {
+			a.edit(t, tree, `rm -rf src; mkdir src; for i in 0 1 2 3 4 5 6 7 8 10 11 12 13 14 15; do yes host | head -n5000 >src/$i; done`)
+		}
+		if r := a.sbx(t, tree, "status"); !changesOwn.MatchString(r.Stdout) {
+			t.Errorf("after kill %d: %v", i, r)
+		}
+		if r := a.sbx(t, tree, "--", "true"); r.Status != 0 {
+			t.Fatal(r)
+		}
+		upper := a.upperFile(t, tree, "")
+		filepath.Walk(upper, func(path string, info os.FileInfo, err error) error {
+			if path != filepath.Clean(upper) && path != filepath.Join(upper, "own") {
+				t.Errorf("kill %d: left in the layer: %s, %v", i, path, err)
+			}
+			return nil
+		})
+		if r := a.sbx(t, tree, "status"); !changesOwn.MatchString(r.Stdout) {
+			t.Errorf("after kill %d and a run: %v", i, r)
+		}
+	}
+}
+
+// TestMirrorLate: what the host edits after the last mirror, and after the run, shows
+// in the next.
+func TestMirrorLate(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "inotifywait")
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"d/f": "one\n", "d/g": "one\n"})
+	r := a.background(t, tree, "--", "inotifywait", "-q", "-m", "d", "d/f")
+	a.watched(t, tree)
+	time.Sleep(200 * time.Millisecond)
+	a.edit(t, tree, `echo two >d/f; echo two >d/g; sleep 0.3; echo three >t; mv t d/f; rm d/g; sleep 0.3`)
+	r.Process.Signal(os.Interrupt)
+	r.ends(t)
+	a.edit(t, tree, `echo four >d/f; echo four >d/g`)
+	if r := a.sbx(t, tree, "--", "cat", "d/f", "d/g"); r.Stdout != "four\nfour\n" {
+		t.Error(r)
+	}
+	a.nothingLeft(t, tree)
+}
