@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/sandbox/overlay"
+	"github.com/sbx-build/sbx/sandbox/state"
 )
 
 // manifests are the files that package managers rewrite, and that are wanted on
@@ -40,6 +41,13 @@ func (s *Session) changedManifests() []string {
 		return nil
 	}
 	defer unix.Close(root)
+	// While another run has the layer it may have mirrors, which nobody inside wrote.
+	var notes overlay.Notes
+	if s.Layer.HasJournal() {
+		if j, err := s.Layer.Journal(); err == nil {
+			notes = overlay.Notes{Journal: j, Pair: state.TreeKey}
+		}
+	}
 	var list []string
 	for _, dir := range dirs {
 		fd, err := overlay.OpenBeneath(root, dir, unix.O_PATH|unix.O_DIRECTORY)
@@ -47,11 +55,14 @@ func (s *Session) changedManifests() []string {
 			continue
 		}
 		for _, name := range manifests {
-			var st unix.Stat_t
-			if unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+			st, err := overlay.StatAt(fd, name)
+			if err != nil || !st.IsRegular() {
 				continue
 			}
-			if time.Unix(st.Ctim.Unix()).After(s.started) {
+			if notes.Journal != nil && notes.Mirrors(filepath.Join(dir, name)).Looks(st) {
+				continue
+			}
+			if time.Unix(0, st.Ctime).After(s.started) {
 				if path, err := filepath.Rel(sub, filepath.Join(dir, name)); err == nil {
 					list = append(list, path)
 				}

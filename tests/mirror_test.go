@@ -263,3 +263,24 @@ func TestMirrorLate(t *testing.T) {
 	}
 	a.nothingLeft(t, tree)
 }
+
+// TestMirrorHidden: what a mask stands on is left alone: the kernel would detach the
+// mask with it, and show what it hides.
+func TestMirrorHidden(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "inotifywait")
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"src/secret": "secret\n", "src/f": "one\n", "src/ro": "one\n"})
+	g := a.guest(t, tree, "--hide", "src/secret", "--ro", "src/ro")
+	a.watched(t, tree)
+	g.do(`inotifywait -q -m --format "%f" -e moved_to -e close_write -e attrib -o /tmp/log src src/secret src/ro & sleep 0.2`)
+	for _, script := range []string{`echo secret >t; mv t src/secret`, `echo secret >>src/secret`, `rm src/secret`, `echo secret >src/secret`, `echo two >t; mv t src/ro`} {
+		a.edit(t, tree, script+`; echo two >t; mv t src/f`)
+		g.until(script, `grep -c ^f /tmp/log >/tmp/n; [ $(cat /tmp/n) -gt 0 ] && echo seen`, "seen\n")
+		if got := g.do(`: >/tmp/log; cat src/secret; echo x >src/ro; grep -v ^f /tmp/log`); strings.Contains(got, "secret\n") || !strings.Contains(got, "annot create") {
+			t.Errorf("%s: inside: %q", script, got)
+		}
+	}
+	g.ends()
+	a.nothingLeft(t, tree)
+}

@@ -46,6 +46,7 @@ func TestJournal(t *testing.T) {
 		must(t, j.Write(false, Note{Seen, ".", n, fmt.Sprint(i)}, Note{Seen, "with/k", n, "k"}))
 	}
 	must(t, j.Write(true, Note{Seen, ".", "gone", "1"}, Note{Keep, ".", "gone", ""}, Note{Keep, ".", "kept", ""}, Note{Forget, ".", "gone", ""}, Note{Seen, ".", "a", "again"},
+		Note{Mirror, ".", "gone", "kept"}, Note{Mirror, ".", "m", "1"}, Note{Mirror, ".", "m", "2 3"}, Note{Mirror, "with/k", "m", "-"}, Note{Mirror, "with/k", "m", ""}, Note{Forget, ".", "m", ""},
 		Note{Temp, ".", "dir", "mark"}, Note{Temp, ".", "dir", "mark2"}, Note{Done, ".", "dir", "mark"}))
 	for _, j := range []*Journal{j, mustJournal(t, l)} {
 		for i, n := range names {
@@ -68,6 +69,9 @@ func TestJournal(t *testing.T) {
 		}
 		if !j.Kept(".", "kept") || j.Kept(".", "gone") || j.Kept(".", "a") {
 			t.Error("kept paths")
+		}
+		if j.Mirror(".", "m") != "2 3" || j.Mirror("with/k", "m") != "" || !slices.Equal(j.Mirrors("."), []string{"gone", "m"}) || len(j.Mirrors("with/k")) != 0 {
+			t.Errorf("mirrors: %q", j.Mirrors("."))
 		}
 		if got := j.Temps("."); len(got) != 1 || got[0] != (Note{Temp, ".", "dir", "mark2"}) {
 			t.Errorf("temporaries: %v", got)
