@@ -2,6 +2,7 @@ package live
 
 import (
 	"maps"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +24,8 @@ const (
 	// What is held is tried again after firstRetry, then twice that, up to lastRetry.
 	firstRetry = 10 * time.Millisecond
 	lastRetry  = 2 * time.Second
+	// largeTree is a tree of so many directories.
+	largeTree = 500
 	// maxPaths bounds the paths that are remembered between two refreshes.
 	maxPaths = 50000
 	// retryFailed is about when a refresh that has failed is tried again.
@@ -112,6 +115,12 @@ func (w *Watcher) Stop() {
 	unix.Close(w.wake)
 	unix.Close(w.target.Owner)
 	unix.Close(w.target.Mount)
+}
+
+func (w *Watcher) ending() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stopped
 }
 
 // Status says what has been done until now.
@@ -347,6 +356,9 @@ func (l *loop) look() (lost bool) {
 		l.scanAt = time.Now().Add(pause * time.Since(began))
 		if t.settled() {
 			t.since = 0
+			if t.count() > largeTree {
+				debug.FreeOSMemory() // reading it has left much behind
+			}
 		}
 	}
 	l.blind = t.over
@@ -412,6 +424,9 @@ func (l *loop) check(changed bool) {
 	}
 	l.held = map[string]bool{}
 	for _, path := range slices.Sorted(maps.Keys(look)) {
+		if l.w.ending() {
+			return // a run must not wait for this at its end
+		}
 		if c.stale(path) {
 			l.held[path] = true
 		}

@@ -64,9 +64,9 @@ func parseNames(buf []byte, list []name) []name {
 }
 
 // Entries calls f for each entry of an open directory, with its type as in
-// getdents(2), which may be unknown.
-func Entries(fd int, f func(name string, typ byte)) error {
-	list, err := readNames(fd, make([]byte, 16<<10))
+// getdents(2), which may be unknown. It reads into buf.
+func Entries(fd int, buf []byte, f func(name string, typ byte)) error {
+	list, err := readNames(fd, buf)
 	for _, n := range list {
 		f(n.name, n.typ)
 	}
