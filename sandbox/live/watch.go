@@ -15,10 +15,11 @@ import (
 const (
 	// startAfter is when a run begins to watch: a short one pays nothing.
 	startAfter = 100 * time.Millisecond
-	// quiet is for how long nothing must happen before a refresh, most how long one
-	// waits for that.
-	quiet = 20 * time.Millisecond
-	most  = 250 * time.Millisecond
+	// quiet is for how long nothing must happen before a refresh. One waits for that
+	// for as long as twenty refreshes take, within these bounds.
+	quiet   = 20 * time.Millisecond
+	minWait = 100 * time.Millisecond
+	maxWait = 250 * time.Millisecond
 	// slowInterval is how often the overlay is refreshed where not all is watched.
 	slowInterval = 1500 * time.Millisecond
 	// What is held is tried again after firstRetry, then twice that, up to lastRetry.
@@ -222,8 +223,13 @@ func (w *Watcher) set(f func(s *Status)) {
 // batch is what has happened since the last refresh.
 type batch struct {
 	first, last time.Time
+	wait        time.Duration // for quiet, from first on
 	paths       map[string]bool
 	many        bool // and more than can be remembered
+}
+
+func newBatch(cost time.Duration) batch {
+	return batch{wait: min(max(20*cost, minWait), maxWait), paths: map[string]bool{}}
 }
 
 func (b *batch) add(path string) {
@@ -245,7 +251,7 @@ func (b *batch) due() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	due := b.last.Add(quiet)
-	if end := b.first.Add(most); due.After(end) {
+	if end := b.first.Add(b.wait); due.After(end) {
 		due = end
 	}
 	return due, true
@@ -260,7 +266,7 @@ func (w *Watcher) watch(since time.Time) (again bool) {
 		return false
 	}
 	defer pair.Close()
-	l := &loop{w: w, pair: pair, batch: batch{paths: map[string]bool{}}, held: map[string]bool{}}
+	l := &loop{w: w, pair: pair, batch: newBatch(0), held: map[string]bool{}}
 	budget := w.target.Budget
 	if budget == 0 {
 		budget = watchBudget()
@@ -317,6 +323,8 @@ type loop struct {
 	retryAt  time.Time
 	slowAt   time.Time
 	failures int
+	// cost is how long the last refresh took.
+	cost time.Duration
 	// again is how many refreshes are to follow for paths that were not remembered.
 	again int
 }
@@ -383,7 +391,9 @@ func (l *loop) act() {
 	if l.tree != nil {
 		l.tree.sweep()
 	}
+	began := time.Now()
 	err := l.w.refresh()
+	l.cost = time.Since(began)
 	l.slowAt = time.Now().Add(slowInterval)
 	if err != nil {
 		// For want of processes or memory, which the build may have used up.
@@ -420,7 +430,7 @@ func (l *loop) check(changed bool) {
 		if l.batch.many {
 			l.again = 4
 		}
-		l.batch = batch{paths: map[string]bool{}}
+		l.batch = newBatch(l.cost)
 	}
 	l.held = map[string]bool{}
 	for _, path := range slices.Sorted(maps.Keys(look)) {
