@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -213,6 +214,27 @@ func TestEscapeLayerState(t *testing.T) {
 		if r := a.sbx(t, tree, append(flags, "--", "true")...); r.Status == 0 {
 			t.Errorf("%q gives the build a state directory: %v", flags, r)
 		}
+	}
+	// Shown read-only it is that, the own layer included, which sbx has writable where
+	// it is while it assembles the root.
+	attacks = []string{"create " + own + "/evil x", "write " + own + "/layer x", "write " + own + "/lock x", "create " + own + "/upper/evil x", "create " + own + "/work/evil x", "write " + foreign + "/upper/file x", "rename " + own + "/lock " + own + "/l"}
+	for _, source := range []string{filepath.Dir(a.Home), a.Home, a.Home + "/.local/state", own, own + "/upper"} {
+		shown := attacks
+		if source == own+"/upper" {
+			shown = attacks[3:4]
+		}
+		for _, flag := range []string{source, source + ":/shown"} {
+			list := slices.Clone(shown)
+			if flag != source {
+				for i := range list {
+					list[i] = strings.ReplaceAll(list[i], source+"/", "/shown/")
+				}
+			}
+			a.inside(t, tree, []string{"--ro", flag}, list...).refused(t, list...)
+		}
+	}
+	if there(own+"/evil") || there(own+"/upper/evil") {
+		t.Error("the build has written to the state directory")
 	}
 	// A symlink to it is no way around.
 	a.mkTree(t, tree, map[string]string{"s": "-> " + a.Home + "/.local"})

@@ -140,7 +140,7 @@ func (m *mirror) searchHost(unknown map[uint64]bool, until time.Time) {
 		if err != nil {
 			continue
 		}
-		overlay.Inodes(fd, func(name string, typ byte, ino uint64) {
+		overlay.Inodes(fd, m.tree.buf, func(name string, typ byte, ino uint64) {
 			switch {
 			case !unknown[ino]:
 			case typ == unix.DT_DIR:
@@ -173,7 +173,7 @@ func (m *mirror) searchLayer(path string, unknown map[uint64]bool, until time.Ti
 	}
 	defer unix.Close(up)
 	var dirs, files []string
-	overlay.Entries(up, func(name string, typ byte) {
+	overlay.Entries(up, make([]byte, 16<<10), func(name string, typ byte) {
 		switch {
 		case typ == unix.DT_DIR && !bulky[name]:
 			dirs = append(dirs, name)

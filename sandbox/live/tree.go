@@ -23,8 +23,12 @@ var bulky = map[string]bool{
 	".venv": true, "venv": true, ".tox": true, ".nox": true, ".cache": true, ".gradle": true, "Pods": true, "__pycache__": true,
 }
 
-// maxWatches bounds the watches of a tree: each takes the kernel about 1 KiB.
-const maxWatches = 32768
+// maxWatches bounds the watches of a tree: each takes the kernel about 1 KiB. maxBulky
+// bounds those in bulky directories.
+const (
+	maxWatches = 32768
+	maxBulky   = 2048
+)
 
 // watchBudget is how many directories are watched at most: the editor needs watches
 // too.
@@ -50,6 +54,7 @@ type tree struct {
 	nodes   []node
 	free    []int32
 	byWatch map[int32]int32
+	bulky   int // how many are in bulky directories
 	// queue are directories that are watched and not yet read, later those in bulky
 	// ones, which are not watched yet.
 	queue []int32
@@ -116,6 +121,7 @@ func (t *tree) link(parent int32, name string, watch int32, bulky bool) int32 {
 	switch {
 	case ok:
 		t.unlink(i) // it was elsewhere
+		t.tally(i, -1)
 	case len(t.free) > 0:
 		i = t.free[len(t.free)-1]
 		t.free = t.free[:len(t.free)-1]
@@ -126,11 +132,19 @@ func (t *tree) link(parent int32, name string, watch int32, bulky bool) int32 {
 	}
 	n := &t.nodes[i]
 	n.watch, n.parent, n.name, n.moved, n.bulky = watch, parent, name, false, bulky
+	t.tally(i, 1)
 	if parent != 0 {
 		n.next, t.nodes[parent].child = t.nodes[parent].child, i
 	}
 	t.byWatch[watch] = i
 	return i
+}
+
+// tally counts a directory that comes or goes.
+func (t *tree) tally(i int32, by int) {
+	if t.nodes[i].bulky {
+		t.bulky += by
+	}
 }
 
 // unlink takes a directory out of its parent's list.
@@ -155,6 +169,7 @@ func (t *tree) forget(i int32) {
 		c = next
 	}
 	delete(t.byWatch, t.nodes[i].watch)
+	t.tally(i, -1)
 	t.nodes[i] = node{}
 	t.free = append(t.free, i)
 }
@@ -251,6 +266,13 @@ func (t *tree) scan() (bulky bool) {
 	return bulky
 }
 
+// put remembers a directory in a bulky one, to be watched later.
+func (t *tree) put(parent int32, name string) {
+	if t.bulky+len(t.later) < maxBulky {
+		t.later = append(t.later, ahead{parent, name})
+	}
+}
+
 // enter begins to watch a directory in a bulky one.
 func (t *tree) enter(a ahead) {
 	path, ok := t.path(a.parent)
@@ -324,13 +346,12 @@ func (t *tree) read(i int32) {
 		return
 	}
 	defer unix.Close(fd)
-	if t.since > 0 {
-		if st, err := overlay.StatFd(fd); err == nil && max(st.Ctime, st.Mtime) >= t.since {
-			t.changed(path, 0)
+	if i == top {
+		if st, err := overlay.StatFd(fd); err == nil {
+			t.young("", st)
 		}
 	}
-	git := isGitDir(fd)
-	overlay.Entries(fd, func(name string, typ byte) {
+	overlay.Entries(fd, t.buf, func(name string, typ byte) {
 		if n.fresh {
 			t.changed(join(path, name), unix.IN_CREATE)
 		}
@@ -341,18 +362,35 @@ func (t *tree) read(i int32) {
 		}
 		switch {
 		case typ != unix.DT_DIR, len(t.skip) > 0 && t.skip[join(path, name)]:
-		case git && (name == "objects" || name == "lfs"):
+		case (name == "objects" || name == "lfs") && isGitDir(fd):
 			// What is named by its content does not change, and what names it does.
 		case n.bulky:
-			t.later = append(t.later, ahead{i, name})
+			t.put(i, name)
 		default:
-			if c := t.watch(fd, i, name, bulky[name]); c != 0 {
+			c := t.watch(fd, i, name, bulky[name])
+			if c == 0 {
+				break
+			}
+			st, err := overlay.StatAt(fd, name)
+			if err == nil {
+				t.young(join(path, name), st)
+			}
+			// Of a directory with two links none is in it, on the file systems that
+			// count (ext4, xfs, tmpfs; btrfs gives 1). What comes now makes an event.
+			if n.fresh || err != nil || st.Nlink != 2 {
 				t.nodes[c].fresh = n.fresh
 				t.queue = append(t.queue, c)
 			}
 		}
 	})
 	t.nodes[i].fresh = false
+}
+
+// young tells of a directory that has changed since the overlay was mounted.
+func (t *tree) young(path string, st overlay.Stat) {
+	if t.since > 0 && max(st.Ctime, st.Mtime) >= t.since {
+		t.changed(path, 0)
+	}
 }
 
 // isGitDir says whether a directory looks like git's (gitrepository-layout(5)).
@@ -422,7 +460,7 @@ func (t *tree) event(watch int32, mask uint32, name string) bool {
 		}
 	case mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0:
 		if t.nodes[i].bulky {
-			t.later = append(t.later, ahead{i, name})
+			t.put(i, name)
 			break
 		}
 		dir, err := overlay.OpenBeneath(t.root, path, unix.O_PATH|unix.O_DIRECTORY)

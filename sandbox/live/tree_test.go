@@ -306,3 +306,37 @@ func TestTreeSince(t *testing.T) {
 	w.tree.since = since.UnixNano()
 	w.want("since", "young", "old old/a young young/b")
 }
+
+// BenchmarkTree is what it takes to begin to watch a tree, by its directories.
+func BenchmarkTree(b *testing.B) {
+	for _, count := range []int{100, 5000} {
+		if testing.Short() && count > 100 {
+			continue
+		}
+		b.Run(fmt.Sprint(count), func(b *testing.B) {
+			dir := b.TempDir()
+			for i := range count {
+				if err := os.MkdirAll(filepath.Join(dir, fmt.Sprintf("m%d/s%d", i/50, i)), 0o755); err != nil {
+					b.Fatal(err)
+				}
+			}
+			root, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer unix.Close(root)
+			for b.Loop() {
+				t, err := newTree(root, maxWatches, func(string, uint32) {})
+				if err != nil {
+					b.Fatal(err)
+				}
+				for !t.settled() {
+					t.scan()
+				}
+				b.StopTimer()
+				t.close()
+				b.StartTimer()
+			}
+		})
+	}
+}

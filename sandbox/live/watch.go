@@ -2,6 +2,7 @@ package live
 
 import (
 	"maps"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -14,15 +15,18 @@ import (
 const (
 	// startAfter is when a run begins to watch: a short one pays nothing.
 	startAfter = 100 * time.Millisecond
-	// quiet is for how long nothing must happen before a refresh, most how long one
-	// waits for that.
-	quiet = 20 * time.Millisecond
-	most  = 250 * time.Millisecond
+	// quiet is for how long nothing must happen before a refresh. One waits for that
+	// for as long as twenty refreshes take, within these bounds.
+	quiet   = 20 * time.Millisecond
+	minWait = 100 * time.Millisecond
+	maxWait = 250 * time.Millisecond
 	// slowInterval is how often the overlay is refreshed where not all is watched.
 	slowInterval = 1500 * time.Millisecond
 	// What is held is tried again after firstRetry, then twice that, up to lastRetry.
 	firstRetry = 10 * time.Millisecond
 	lastRetry  = 2 * time.Second
+	// largeTree is a tree of so many directories.
+	largeTree = 500
 	// maxPaths bounds the paths that are remembered between two refreshes.
 	maxPaths = 50000
 	// retryFailed is about when a refresh that has failed is tried again.
@@ -119,6 +123,12 @@ func (w *Watcher) Stop() {
 	unix.Close(w.wake)
 	unix.Close(w.target.Owner)
 	unix.Close(w.target.Mount)
+}
+
+func (w *Watcher) ending() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stopped
 }
 
 // Status says what has been done until now.
@@ -220,6 +230,7 @@ func (w *Watcher) set(f func(s *Status)) {
 // batch is what has happened since the last refresh.
 type batch struct {
 	first, last time.Time
+	wait        time.Duration // for quiet, from first on
 	paths       map[string]bool
 	many        bool // and more than can be remembered
 	// kinds are what has happened to them, and to files that were only written to,
@@ -228,7 +239,9 @@ type batch struct {
 	hard  bool
 }
 
-func newBatch() batch { return batch{paths: map[string]bool{}, kinds: map[string]uint32{}} }
+func newBatch(cost time.Duration) batch {
+	return batch{wait: min(max(20*cost, minWait), maxWait), paths: map[string]bool{}, kinds: map[string]uint32{}}
+}
 
 // written are the events of a file that is written to in place.
 const written = unix.IN_CLOSE_WRITE | unix.IN_MODIFY
@@ -262,7 +275,7 @@ func (b *batch) due() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	due := b.last.Add(quiet)
-	if end := b.first.Add(most); due.After(end) {
+	if end := b.first.Add(b.wait); due.After(end) {
 		due = end
 	}
 	return due, true
@@ -277,7 +290,7 @@ func (w *Watcher) watch(since time.Time) (again bool) {
 		return false
 	}
 	defer pair.Close()
-	l := &loop{w: w, pair: pair, batch: newBatch(), held: map[string]bool{}}
+	l := &loop{w: w, pair: pair, batch: newBatch(0), held: map[string]bool{}}
 	budget := w.target.Budget
 	if budget == 0 {
 		budget = watchBudget()
@@ -340,6 +353,8 @@ type loop struct {
 	retryAt  time.Time
 	slowAt   time.Time
 	failures int
+	// cost is how long the last refresh took.
+	cost time.Duration
 	// again is how many refreshes are to follow for paths that were not remembered.
 	again int
 }
@@ -379,6 +394,9 @@ func (l *loop) look() (lost bool) {
 		l.scanAt = time.Now().Add(pause * time.Since(began))
 		if t.settled() {
 			t.since = 0
+			if t.count() > largeTree {
+				debug.FreeOSMemory() // reading it has left much behind
+			}
 		}
 	}
 	l.blind = t.over
@@ -409,10 +427,12 @@ func (l *loop) act() {
 		l.w.set(func(s *Status) { s.Mirrors = l.mirror.count })
 	}
 	if needless {
-		l.batch = newBatch() // nothing that the overlay has cached is wrong
+		l.batch = newBatch(l.cost) // nothing that the overlay has cached is wrong
 		return
 	}
+	began := time.Now()
 	err := l.w.refresh()
+	l.cost = time.Since(began)
 	l.slowAt = time.Now().Add(slowInterval)
 	if err != nil {
 		// For want of processes or memory, which the build may have used up.
@@ -452,10 +472,13 @@ func (l *loop) check(changed bool) {
 		if l.batch.many {
 			l.again = 4
 		}
-		l.batch = newBatch()
+		l.batch = newBatch(l.cost)
 	}
 	l.held = map[string]bool{}
 	for _, path := range slices.Sorted(maps.Keys(look)) {
+		if l.w.ending() {
+			return // a run must not wait for this at its end
+		}
 		if c.stale(path) {
 			l.held[path] = true
 		}

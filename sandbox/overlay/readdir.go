@@ -65,9 +65,9 @@ func parseNames(buf []byte, list []name) []name {
 }
 
 // Entries calls f for each entry of an open directory, with its type as in
-// getdents(2), which may be unknown.
-func Entries(fd int, f func(name string, typ byte)) error {
-	list, err := readNames(fd, make([]byte, 16<<10))
+// getdents(2), which may be unknown. It reads into buf.
+func Entries(fd int, buf []byte, f func(name string, typ byte)) error {
+	list, err := readNames(fd, buf)
 	for _, n := range list {
 		f(n.name, n.typ)
 	}
@@ -75,8 +75,8 @@ func Entries(fd int, f func(name string, typ byte)) error {
 }
 
 // Inodes does so with the inode numbers.
-func Inodes(fd int, f func(name string, typ byte, ino uint64)) error {
-	list, err := readNames(fd, make([]byte, 16<<10))
+func Inodes(fd int, buf []byte, f func(name string, typ byte, ino uint64)) error {
+	list, err := readNames(fd, buf)
 	for _, n := range list {
 		f(n.name, n.typ, n.ino)
 	}

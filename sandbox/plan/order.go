@@ -270,7 +270,9 @@ func (b *builder) place(mounts []mount) error {
 func (b *builder) mount(m mount, at Place) {
 	switch m.kind {
 	case bindMount:
-		b.add(Bind{Source: m.source, Staged: m.staged, System: m.system, ReadOnly: m.readOnly || m.staged == "", Place: at})
+		// Below a system directory may be the layer.
+		system := m.system && m.source != b.layer.Dir && !policy.Below(b.layer.Dir, m.source)
+		b.add(Bind{Source: m.source, Staged: m.staged, System: system, ReadOnly: m.readOnly || m.staged == "", Place: at})
 	case overlayMount:
 		dir := join(Scratch+"/"+LayerName, m.layer)
 		b.add(Overlay{

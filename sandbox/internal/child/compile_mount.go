@@ -133,6 +133,7 @@ func (c *compiler) bind(s plan.Bind) {
 		c.attach(onHost(s.Source), s.Place)
 	case s.Staged == "":
 		c.source(s.Source)
+		c.readOnly() // the layer, which is writable where it is, may lie below
 		c.place(s.Place)
 	case below == "" || name == plan.LayerName:
 		c.attach(plan.Scratch+"/"+s.Staged, s.Place)
@@ -140,11 +141,16 @@ func (c *compiler) bind(s plan.Bind) {
 		// Part of an overlay, whose upper is the build's.
 		c.sourceAt(plan.HomeMount[1:] + "/" + below)
 		if s.ReadOnly {
-			attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-			c.add(unix.SYS_MOUNT_SETATTR, 0, c.m.str(""), unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, put(c.m, attr), unsafe.Sizeof(attr)).with(0, slotTree)
+			c.readOnly()
 		}
 		c.place(s.Place)
 	}
+}
+
+// readOnly makes the detached tree in slotTree read-only, with all below it.
+func (c *compiler) readOnly() {
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	c.add(unix.SYS_MOUNT_SETATTR, 0, c.m.str(""), unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, put(c.m, attr), unsafe.Sizeof(attr)).with(0, slotTree)
 }
 
 // attach binds a source that only sbx or root can change, with all below it.
