@@ -163,13 +163,15 @@ func (d *doctor) live() error {
 		return err
 	}
 	lent, err := process.Lent()
+	if err == nil {
+		defer lent.Close()
+	}
 	if _, ended := process.Wait(nil); ended != nil {
 		err = ended
 	}
 	if err != nil {
 		return err
 	}
-	defer lent.Close()
 	size := func() int64 {
 		var st unix.Stat_t
 		if unix.Fstatat(lent.Mounts[0], "file", &st, unix.AT_SYMLINK_NOFOLLOW) != nil {

@@ -103,7 +103,7 @@ func (s *Session) join(o Options) (Status, error) {
 		process.Abandon()
 		return Status{}, err
 	}
-	end, err := supervise.Wait(process, signals)
+	end, err := supervise.Wait(process, signals, nil)
 	if err != nil {
 		return Status{}, err
 	}

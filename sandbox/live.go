@@ -16,9 +16,16 @@ import (
 // source tree, what is joined to it, and git directories outside it.
 func (s *Session) watch(o Options, p plan.Plan, l *lender) []*live.Watcher {
 	var list []*live.Watcher
-	for i, m := range p.LentOverlays() {
+	all := p.LentOverlays()
+	trees := 0
+	for _, m := range all {
+		if edited(filepath.Dir(m.Upper)) {
+			trees++
+		}
+	}
+	for i, m := range all {
 		dir := filepath.Dir(m.Upper)
-		if dir != "." && !strings.HasPrefix(dir, "with/") && !strings.HasPrefix(dir, "git/") {
+		if !edited(dir) {
 			continue
 		}
 		fds, err := duplicate(l.owners[i], l.mounts[i])
@@ -37,9 +44,9 @@ func (s *Session) watch(o Options, p plan.Plan, l *lender) []*live.Watcher {
 			since = time.Time{} // nobody may have watched until now
 		}
 		w, err := live.Start(live.Target{
-			Pair:  overlay.Pair{Lower: m.Lower, Upper: filepath.Join(s.Layer.Dir, m.Upper)},
-			Lock:  filepath.Join(s.Layer.Dir, dir, "watch"),
-			Skip:  s.writtenThrough(m.Lower),
+			Pair: overlay.Pair{Lower: m.Lower, Upper: filepath.Join(s.Layer.Dir, m.Upper)},
+			Lock: filepath.Join(s.Layer.Dir, dir, "watch"),
+			Skip: s.writtenThrough(m.Lower), Budget: live.Budget(trees),
 			Owner: fds[0], Mount: fds[1], Since: since,
 			Pick:  func(owner, mount int) (live.Overlay, error) { return child.Pick(owner, mount) },
 			Notes: notes, Below: m.Below,
@@ -52,6 +59,11 @@ func (s *Session) watch(o Options, p plan.Plan, l *lender) []*live.Watcher {
 		list = append(list, w)
 	}
 	return list
+}
+
+// edited says whether a directory of the layer is over one that the user edits.
+func edited(dir string) bool {
+	return dir == "." || strings.HasPrefix(dir, "with/") || strings.HasPrefix(dir, "git/")
 }
 
 // writtenThrough are the directories below one of the host's that rules show as they

@@ -66,12 +66,7 @@ func (pub *published) begin(s *Session, o Options, process *child.Process, p pla
 	if !o.NoLive {
 		pub.live = s.watch(o, p, pub.lender)
 	}
-	run := s.describe(o, p)
-	pub.server, err = share.Serve(pub.dir.Path, func() share.Run {
-		r := run
-		r.Live = pub.watched()
-		return r
-	}, pub.lender)
+	pub.server, err = share.Serve(pub.dir.Path, s.describe(o, p), pub.watched, pub.lender)
 	if err != nil {
 		return err
 	}
@@ -85,6 +80,20 @@ func (pub *published) begin(s *Session, o Options, process *child.Process, p pla
 	// Not before: others must find all mounts of the layer, as they would make
 	// those that they do not find.
 	return lock.Share()
+}
+
+// around calls what stops this process, and continues it: meanwhile another run of the
+// layer may watch the host's tree.
+func (pub *published) around(stop func()) {
+	pub.mu.Lock()
+	defer pub.mu.Unlock()
+	for _, w := range pub.live {
+		w.Suspend()
+	}
+	stop()
+	for _, w := range pub.live {
+		w.Resume()
+	}
 }
 
 // end takes the run back, and lets go of its mounts. It says how often this run has

@@ -135,11 +135,13 @@ func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *
 		look := time.AfterFunc(lookAfter, func() { s.warnShadowed(o) })
 		defer look.Stop()
 	}
+	var around func(func())
 	if !o.Trial {
 		pub := s.publish(o, process, p, lock, others)
 		defer func() { shown = pub.end() }()
+		around = pub.around
 	}
-	end, err = supervise.Wait(process, signals)
+	end, err = supervise.Wait(process, signals, around)
 	return end, shown, err
 }
 

@@ -92,6 +92,8 @@ func printLive(list []live.Status) {
 		slow := ""
 		if s.Slow {
 			slow = ", and not all that there are"
+		} else if s.Partial {
+			slow = ", and not all in those of package managers"
 		}
 		fmt.Printf("    watches %s of %s%s; refreshed %s, mirrored %s\n", count(int64(s.Watches), "directory", "directories"), printable(s.Dir), slow,
 			count(int64(s.Refreshes), "time", "times"), count(int64(s.Mirrors), "edit", "edits"))

@@ -1,7 +1,6 @@
 package live
 
 import (
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -43,10 +42,7 @@ func (p *parent) close() {
 
 // stat is what is at a path; known is false where that cannot be found out.
 func (p *parent) stat(root int, path string) (st overlay.Stat, known bool) {
-	dir, name := "", path
-	if i := strings.LastIndexByte(path, '/'); i >= 0 {
-		dir, name = path[:i], path[i+1:]
-	}
+	dir, name := split(path)
 	fd, err := p.at(root, dir)
 	switch err {
 	case nil:
@@ -63,8 +59,8 @@ func (p *parent) stat(root int, path string) (st overlay.Stat, known bool) {
 }
 
 // stale says whether the overlay shows something else than the host, although the
-// layer has no version of its own.
-func (c *checker) stale(path string) bool {
+// layer has no version of its own. mode says that the mode may be what is wrong.
+func (c *checker) stale(path string, mode bool) bool {
 	if path == "" {
 		return false
 	}
@@ -73,13 +69,27 @@ func (c *checker) stale(path string) bool {
 		return false
 	}
 	inside, known := c.inside.stat(c.merged, path)
-	if !known || same(host, inside) || c.pair.Has(path) {
+	if !known || same(host, inside) && !(mode && c.differ(path)) || c.pair.Has(path) {
 		return false
 	}
 	// Who has changed it meanwhile has made another event.
 	c.host.close()
 	again, known := c.host.stat(c.pair.LowerFd(), path)
 	return known && again == host
+}
+
+// differ says whether the permissions that are in force differ. What stat(2) gives is
+// the host's at once, and what open(2) goes by is what the overlay has cached.
+func (c *checker) differ(path string) bool {
+	_, name := split(path)
+	for _, bit := range []uint32{unix.R_OK, unix.W_OK, unix.X_OK} {
+		host := unix.Faccessat(c.host.fd, name, bit, unix.AT_EACCESS|unix.AT_SYMLINK_NOFOLLOW)
+		inside := unix.Faccessat(c.inside.fd, name, bit, unix.AT_EACCESS|unix.AT_SYMLINK_NOFOLLOW)
+		if (host == unix.EACCES) != (inside == unix.EACCES) {
+			return true
+		}
+	}
+	return false
 }
 
 // same compares what an overlay gives of the host's files as it is (ovl_getattr in

@@ -64,21 +64,27 @@ func (w *world) scan() {
 	}
 }
 
+// drain takes all that has happened in.
+func (w *world) drain() {
+	w.t.Helper()
+	for {
+		w.scan()
+		fds := []unix.PollFd{{Fd: int32(w.tree.fd), Events: unix.POLLIN}}
+		if n, err := unix.Poll(fds, 0); err == nil && n == 0 {
+			return
+		}
+		if w.tree.events() {
+			w.t.Fatal("events were lost")
+		}
+	}
+}
+
 // changes are the paths that have changed since it was asked last, sorted.
 func (w *world) changes() string {
 	w.t.Helper()
-	for {
-		happened, lost := w.tree.events()
-		if lost {
-			w.t.Fatal("events were lost")
-		}
-		w.scan()
-		if !happened {
-			break
-		}
-	}
+	w.drain()
 	w.tree.sweep()
-	w.tree.events()
+	w.drain()
 	list := slices.Sorted(maps.Keys(w.seen))
 	clear(w.seen)
 	return strings.Join(list, " ")
@@ -290,6 +296,66 @@ func TestTreeRace(t *testing.T) {
 	}
 }
 
+// TestTreeCycle: events that are older than later moves make no circle of
+// directories, which would have no end.
+func TestTreeCycle(t *testing.T) {
+	w := newWorld(t, 100, "a/b")
+	for _, do := range []func() error{
+		func() error { return os.Mkdir(w.path("a/b/Y"), 0o755) },
+		func() error { return os.Remove(w.path("a/b/Y")) },
+		func() error { return os.Rename(w.path("a"), w.path("A0")) },
+		func() error { return os.MkdirAll(w.path("a/b"), 0o755) },
+		func() error { return os.Rename(w.path("A0"), w.path("a/b/Y")) },
+	} {
+		w.must(do())
+	}
+	lost := w.tree.events()
+	for i := range w.tree.nodes {
+		seen := map[int32]bool{}
+		for at := int32(i); at != 0; at = w.tree.nodes[at].parent {
+			if seen[at] {
+				t.Fatal("a directory is in itself")
+			}
+			seen[at] = true
+		}
+	}
+	if !lost {
+		w.changes()
+		if got := w.watched(); got != "a a/b a/b/Y a/b/Y/b" {
+			t.Errorf("watched %q", got)
+		}
+	}
+}
+
+// TestTreeClosed: a directory that was closed to its owner is watched when it is
+// opened.
+func TestTreeClosed(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("nothing is closed to root; the tests run as an ordinary user, too")
+	}
+	w := newWorld(t, 100)
+	w.mkdir("d/e")
+	w.write("d/f")
+	w.must(os.Chmod(w.path("d"), 0))
+	w.changes()
+	w.must(os.Chmod(w.path("d"), 0o755))
+	w.want("opened", "d d/e d/f", "d d/e")
+}
+
+// TestTreeYoung: of a directory that has changed before it was watched all entries are
+// told: one may be held.
+func TestTreeYoung(t *testing.T) {
+	w := newWorld(t, 100, "d/e")
+	w.write("d/f", "d/e/g")
+	w.changes()
+	tree, err := newTree(w.tree.root, 100, w.changed)
+	w.must(err)
+	w.tree.close()
+	w.tree = tree
+	w.tree.since = time.Now().Add(-time.Minute).UnixNano()
+	w.want("young", " d d/e d/e/g d/f", "d d/e")
+}
+
 // TestTreeSince: what has changed before it was watched is told once.
 func TestTreeSince(t *testing.T) {
 	w := newWorld(t, 100, "old/a", "young/b")
@@ -304,7 +370,7 @@ func TestTreeSince(t *testing.T) {
 	w.must(err)
 	w.tree = tree
 	w.tree.since = since.UnixNano()
-	w.want("since", "young", "old old/a young young/b")
+	w.want("since", "young young/b young/f", "old old/a young young/b")
 }
 
 // BenchmarkTree is what it takes to begin to watch a tree, by its directories.

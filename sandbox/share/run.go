@@ -67,18 +67,19 @@ type Lender interface {
 type Server struct {
 	fd     int
 	dir    string
-	run    func() Run
+	run    Run
+	live   func() []live.Status
 	lender Lender
 }
 
-// Serve makes the socket in a directory that exists. Answer does the work, and calls
-// run.
-func Serve(dir string, run func() Run, lender Lender) (*Server, error) {
+// Serve makes the socket in a directory that exists. Answer does the work; live gives
+// Run.Live.
+func Serve(dir string, run Run, live func() []live.Status, lender Lender) (*Server, error) {
 	fd, err := listen(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the socket of the run: %w", err)
 	}
-	return &Server{fd: fd, dir: dir, run: run, lender: lender}, nil
+	return &Server{fd: fd, dir: dir, run: run, live: live, lender: lender}, nil
 }
 
 // Close ends Answer.
@@ -119,10 +120,11 @@ func (s *Server) answer(c int) {
 	if err != nil {
 		return
 	}
-	r := reply{Run: s.run()}
+	r := reply{Run: s.run}
 	fds = nil
 	switch q.Ask {
 	case askRun:
+		r.Run.Live = s.live()
 	case askMounts:
 		fds, err = s.lender.Mounts()
 	case askNamespaces:

@@ -56,8 +56,9 @@ func (s *Signals) take(held bool) {
 //
 // The command is in a session of its own, so Ctrl-C at the terminal reaches sbx
 // alone, and the command exactly once, through here. Ctrl-Z stops the command
-// and then sbx; SIGCONT resumes both.
-func Wait(p *child.Process, signals *Signals) (child.Ending, error) {
+// and then sbx; SIGCONT resumes both. around, if not nil, is called with what stops sbx,
+// which it must call: it may let go before of what others wait for.
+func Wait(p *child.Process, signals *Signals, around func(stop func())) (child.Ending, error) {
 	defer rememberTerminals().restore()
 	var over sync.Mutex // held while the pid may be used, and for good at the end
 	done := make(chan struct{})
@@ -76,8 +77,10 @@ func Wait(p *child.Process, signals *Signals) (child.Ending, error) {
 				case <-done:
 				default:
 					p.Signal(sig)
-					if sig == unix.SIGTSTP {
-						unix.Kill(os.Getpid(), unix.SIGSTOP)
+					if sig == unix.SIGTSTP && around != nil {
+						around(stop)
+					} else if sig == unix.SIGTSTP {
+						stop()
 					}
 				}
 				over.Unlock()
@@ -90,3 +93,5 @@ func Wait(p *child.Process, signals *Signals) (child.Ending, error) {
 		over.Unlock()
 	})
 }
+
+func stop() { unix.Kill(os.Getpid(), unix.SIGSTOP) }

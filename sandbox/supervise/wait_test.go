@@ -43,7 +43,7 @@ func supervised(script string) int {
 	}
 	var end child.Ending
 	if err == nil {
-		end, err = Wait(process, Take())
+		end, err = Wait(process, Take(), nil)
 	}
 	if err != nil {
 		fmt.Println("error:", err)

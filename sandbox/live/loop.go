@@ -1,0 +1,307 @@
+package live
+
+import (
+	"maps"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/overlay"
+)
+
+// batch is what has happened since the last refresh.
+type batch struct {
+	first, last time.Time
+	wait        time.Duration // for quiet, from first on
+	// paths are those at which a name may be wrong, and whether a mode may be.
+	paths map[string]bool
+	bytes int
+	many  bool // and more than can be remembered
+	// kinds are what has happened to them, and to files that were only written to,
+	// which makes no name wrong.
+	kinds map[string]uint32
+	hard  bool
+}
+
+func newBatch(cost time.Duration) batch {
+	return batch{wait: min(max(20*cost, minWait), maxWait), paths: map[string]bool{}, kinds: map[string]uint32{}}
+}
+
+// written are the events of a file that is written to in place.
+const written = unix.IN_CLOSE_WRITE | unix.IN_MODIFY
+
+// soft says whether an event makes no name wrong.
+func soft(mask uint32) bool { return mask&written != 0 && mask&unix.IN_ALL_EVENTS&^written == 0 }
+
+func (b *batch) add(path string, mask uint32) {
+	now := time.Now()
+	if b.first.IsZero() {
+		b.first = now
+	}
+	b.last = now
+	if _, ok := b.kinds[path]; !ok {
+		if len(b.kinds) >= maxPaths || b.bytes+len(path) > maxBytes {
+			b.many, b.hard = true, true
+			return
+		}
+		b.bytes += len(path)
+	}
+	b.kinds[path] |= mask
+	if !soft(mask) {
+		b.hard = true
+		b.paths[path] = b.paths[path] || mask&unix.IN_ATTRIB != 0
+	}
+}
+
+// due is when it is time for a refresh; false if there is nothing to show.
+func (b *batch) due() (time.Time, bool) {
+	if b.first.IsZero() {
+		return time.Time{}, false
+	}
+	due := b.last.Add(quiet)
+	if end := b.first.Add(b.wait); due.After(end) {
+		due = end
+	}
+	return due, true
+}
+
+// watch watches until the Watcher is to stop or, again, until the tree must be watched
+// anew; lost says that events were. since is as in Target.
+func (w *Watcher) watch(pair *overlay.Opened, since time.Time) (again, lost bool) {
+	l := &loop{w: w, pair: pair, batch: newBatch(0), began: time.Now()}
+	var err error
+	l.tree, err = newTree(pair.LowerFd(), w.target.Budget, l.batch.add)
+	fd := -1
+	if err != nil {
+		l.blind = true
+		w.warnSlow("what you edit is seen inside only after a while: cannot watch %q: %v (sysctl fs.inotify.max_user_instances and max_user_watches)", w.target.Lower, err)
+	} else {
+		defer l.tree.close()
+		fd = l.tree.fd
+		l.tree.skip = map[string]bool{}
+		for _, dir := range w.target.Skip {
+			l.tree.skip[dir] = true
+		}
+		if since.IsZero() {
+			l.tree.nodes[top].fresh = true
+		} else {
+			// The clock of files is behind by a tick of the kernel's.
+			l.tree.since = since.Add(-50 * time.Millisecond).UnixNano()
+		}
+	}
+	if since.IsZero() {
+		l.batch.add("", 0)
+	}
+	if w.target.Notes != nil && l.tree != nil {
+		l.mirror = newMirror(w.target, pair, l.tree)
+		defer l.mirror.close()
+	}
+	for {
+		if !w.pause(fd, l.next()) {
+			return false, false
+		}
+		if fd >= 0 {
+			if l.look() {
+				return true, true
+			}
+			if l.blind && time.Since(l.began) > reviseAfter {
+				return true, false
+			}
+		}
+		l.act()
+	}
+}
+
+// warnSlow tells once that not all is watched.
+func (w *Watcher) warnSlow(format string, a ...any) {
+	if !w.slow {
+		w.slow = true
+		w.target.Warn(format, a...)
+	}
+}
+
+// loop is the state of one watch.
+type loop struct {
+	w     *Watcher
+	pair  *overlay.Opened
+	tree  *tree
+	batch batch
+	// mirror is there where files are mirrored.
+	mirror *mirror
+	began  time.Time
+	// blind says that not all that should be is watched.
+	blind bool
+	// scanAt is when the tree is read on, retryAt when what is held is tried again, after
+	// retry, slowAt when the overlay is refreshed for what is not watched.
+	scanAt, retryAt, slowAt time.Time
+	retry                   time.Duration
+	failures                int
+	// cost is how long the last refresh took.
+	cost time.Duration
+	// again is how many refreshes are to follow for paths that were not remembered.
+	again int
+}
+
+// next is how long nothing need be done; -1 for ever.
+func (l *loop) next() time.Duration {
+	var at time.Time
+	some := false
+	earlier := func(t time.Time, ok bool) {
+		if ok && (!some || t.Before(at)) {
+			at, some = t, true
+		}
+	}
+	earlier(l.batch.due())
+	earlier(l.scanAt, l.tree != nil && !l.tree.settled())
+	earlier(l.retryAt, len(l.w.held)+l.again > 0)
+	earlier(l.slowAt, l.blind || l.partial())
+	if !some {
+		return -1
+	}
+	return max(0, time.Until(at))
+}
+
+// partial says that bulky directories are not all watched.
+func (l *loop) partial() bool { return l.tree != nil && l.tree.left }
+
+// look reads what has happened, and on in the tree.
+func (l *loop) look() (lost bool) {
+	t := l.tree
+	if t.events() {
+		return true
+	}
+	if began := time.Now(); !t.settled() && !began.Before(l.scanAt) {
+		// The build's time is worth more than that of directories that are rarely
+		// edited.
+		pause := time.Duration(1)
+		if t.scan() {
+			pause = 4
+		}
+		l.scanAt = time.Now().Add(pause * time.Since(began))
+		if t.settled() {
+			t.since = 0
+			if t.count() > largeTree {
+				debug.FreeOSMemory() // reading it has left much behind
+			}
+		}
+	}
+	if l.blind = t.over; l.blind {
+		l.w.warnSlow("what you edit is in part seen inside only after %v: %q has more directories than can be watched (sysctl fs.inotify.max_user_watches gives more, --no-live switches it off)", slowInterval.Round(time.Second), l.w.target.Lower)
+	}
+	l.w.set(func(s *Status) { s.Watches, s.Slow, s.Partial = t.count(), l.blind, t.left })
+	return false
+}
+
+// act refreshes the overlay if it is time.
+func (l *loop) act() {
+	now := time.Now()
+	due, changed := l.batch.due()
+	changed = changed && !now.Before(due)
+	retry := len(l.w.held)+l.again > 0 && !now.Before(l.retryAt)
+	slow := (l.blind || l.partial()) && !now.Before(l.slowAt)
+	if !changed && !retry && !slow {
+		return
+	}
+	if l.tree != nil {
+		l.tree.sweep()
+	}
+	needless := changed && !l.batch.hard && !retry && !slow
+	if l.mirror != nil {
+		l.mirror.before(l.batch.kinds, l.batch.many || slow, !needless)
+		l.w.set(func(s *Status) { s.Mirrors = l.mirror.count })
+	}
+	if needless {
+		l.batch = newBatch(l.cost) // nothing that the overlay has cached is wrong
+		return
+	}
+	began := time.Now()
+	err := l.w.refresh()
+	l.cost = time.Since(began)
+	if err != nil {
+		// For want of processes or memory, which the build may have used up. The kernel
+		// takes no second call by a descriptor with which one has failed.
+		l.w.drop()
+		if l.failures++; l.failures == maxFailures && !l.w.failing {
+			l.w.failing = true
+			l.w.target.Warn("what you edit is not seen inside: %v", err)
+		}
+		l.batch.first, l.batch.last = time.Now(), time.Now().Add(retryFailed)
+		l.retryAt, l.slowAt = l.batch.last, l.batch.last
+		return
+	}
+	l.failures = 0
+	l.slowAt = time.Now().Add(bulkyInterval)
+	if l.blind {
+		l.slowAt = time.Now().Add(slowInterval)
+	}
+	l.w.set(func(s *Status) { s.Refreshes++ })
+	if l.mirror != nil {
+		l.mirror.after()
+	}
+	l.check(changed)
+}
+
+func (w *Watcher) refresh() (err error) {
+	if w.overlay == nil {
+		if w.overlay, err = w.target.Pick(w.target.Owner, w.target.Mount); err != nil {
+			w.overlay = nil
+			return err
+		}
+	}
+	return w.overlay.Refresh()
+}
+
+// check finds out what a refresh has not reached: what is held by a process.
+func (l *loop) check(changed bool) {
+	c := &checker{pair: l.pair, merged: l.w.target.Mount}
+	defer c.close()
+	look := l.w.held
+	if changed {
+		look = l.batch.paths
+		for path, mode := range l.w.held {
+			look[path] = look[path] || mode
+		}
+		if l.batch.many {
+			l.again = 10
+		}
+		l.batch = newBatch(l.cost)
+	} else if l.again > 0 {
+		l.again--
+	}
+	held := map[string]bool{}
+	for _, path := range slices.Sorted(maps.Keys(look)) {
+		if l.w.ending() {
+			return // a run must not wait for this at its end
+		}
+		if c.stale(path, look[path]) {
+			held[path] = look[path]
+		}
+	}
+	l.w.held = held
+	if l.retry *= 2; changed {
+		l.retry = max(firstRetry, 10*l.cost)
+	}
+	l.retry = min(l.retry, lastRetry)
+	l.retryAt = time.Now().Add(l.retry)
+	l.w.set(func(s *Status) { s.Held = shown(held) })
+}
+
+// maxHeld is how many held paths are told, maxShown how much of each.
+const (
+	maxHeld  = 20
+	maxShown = 200
+)
+
+// shown are the paths that are told.
+func shown(held map[string]bool) []string {
+	list := slices.Sorted(maps.Keys(held))
+	list = list[:min(len(list), maxHeld)]
+	for i, path := range list {
+		if len(path) > maxShown {
+			list[i] = path[:maxShown] + "…"
+		}
+	}
+	return list
+}
