@@ -22,9 +22,10 @@ const module = "github.com/sbx-build/sbx"
 // direction of the pipeline, from flags to policy, plan, program and process. A
 // package that is not listed may not exist.
 var mayImport = map[string][]string{
-	"cmd/sbx":                {"sandbox", "sandbox/host", "sandbox/overlay", "sandbox/policy", "sandbox/plan", "sandbox/state"},
-	"sandbox":                {"idmap", "seccomp", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/overlay", "sandbox/plan", "sandbox/policy", "sandbox/share", "sandbox/state", "sandbox/supervise"},
-	"sandbox/share":          {},
+	"cmd/sbx":                {"sandbox", "sandbox/host", "sandbox/live", "sandbox/overlay", "sandbox/policy", "sandbox/plan", "sandbox/state"},
+	"sandbox":                {"idmap", "seccomp", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/live", "sandbox/overlay", "sandbox/plan", "sandbox/policy", "sandbox/share", "sandbox/state", "sandbox/supervise"},
+	"sandbox/share":          {"sandbox/live"},
+	"sandbox/live":           {"sandbox/overlay", "sandbox/state"},
 	"sandbox/overlay":        {"sandbox/state"},
 	"sandbox/policy":         {},
 	"sandbox/host":           {"idmap", "sandbox/internal/early", "sandbox/policy"},
@@ -49,12 +50,12 @@ var mayUse = map[string][]string{
 	// Only its lcs: the root package compiles a regular expression at every start.
 	"github.com/aymanbagabas/go-udiff": {"sandbox/overlay"},
 	"github.com/klauspost/compress":    {"sandbox/overlay"},
-	"golang.org/x/sys":                 {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/overlay", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "seccomp", "tests/victim"},
+	"golang.org/x/sys":                 {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/live", "sandbox/overlay", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "seccomp", "tests/victim"},
 	// The parts that are data and pure functions ask the machine for nothing.
-	"os":        {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
+	"os":        {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/live", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
 	"os/exec":   {"sandbox", "idmap", "cmd/sbx", "tests", "tests/victim", "sandbox/host"},
 	"os/signal": {"sandbox/supervise", "sandbox/host", "cmd/sbx", "tests/victim"},
-	"time":      {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/overlay", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
+	"time":      {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/live", "sandbox/overlay", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
 	// Slow to start: half a millisecond and more, in a program that is to cost
 	// less than five.
 	"net/http": {},
