@@ -51,7 +51,7 @@ func (b *batch) add(path string, mask uint32) {
 	b.kinds[path] |= mask
 	if !soft(mask) {
 		b.hard = true
-		b.paths[path] = b.paths[path] || mask&unix.IN_ATTRIB != 0
+		b.paths[path] = b.paths[path] || mask == 0 || mask&unix.IN_ATTRIB != 0
 	}
 }
 
@@ -85,7 +85,7 @@ func (w *Watcher) watch(pair *overlay.Opened, since time.Time) (again, lost bool
 			l.tree.skip[dir] = true
 		}
 		if since.IsZero() {
-			l.tree.nodes[top].fresh = true
+			l.tree.nodes[top].tell = all
 		} else {
 			// The clock of files is behind by a tick of the kernel's.
 			l.tree.since = since.Add(-50 * time.Millisecond).UnixNano()

@@ -124,16 +124,17 @@ func (t *tree) read(i int32) {
 	}
 	defer unix.Close(fd)
 	if i == top {
-		st, err := overlay.StatFd(fd)
-		n.young = err == nil && t.young("", st)
+		if st, err := overlay.StatFd(fd); err == nil {
+			n.tell = max(n.tell, t.young("", st))
+		}
 	}
-	t.nodes[i].fresh, t.nodes[i].young = false, false
+	t.nodes[i].tell = nothing
 	overlay.Entries(fd, t.buf, func(name string, typ byte) {
 		if t.nodes[i].watch != n.watch {
 			return // for want of watches it has lost its own
 		}
-		if n.fresh || n.young {
-			t.changed(join(path, name), unix.IN_CREATE)
+		if n.tell != nothing {
+			t.changed(join(path, name), n.tell.kind())
 		}
 		if typ == unix.DT_UNKNOWN {
 			if st, err := overlay.StatAt(fd, name); err == nil && st.IsDir() {
@@ -150,12 +151,14 @@ func (t *tree) read(i int32) {
 				break
 			}
 			st, err := overlay.StatAt(fd, name)
-			young := err == nil && t.young(join(path, name), st)
+			tell := n.tell.below()
+			if err == nil {
+				tell = max(tell, t.young(join(path, name), st))
+			}
 			// Of a directory with two links no other is in it. What comes after the
 			// watch makes an event.
-			if n.fresh || young || err != nil || st.Nlink != 2 || !t.counts {
-				t.nodes[c].young = young
-				t.enqueue(c, n.fresh)
+			if tell != nothing || err != nil || st.Nlink != 2 || !t.counts {
+				t.enqueue(c, tell)
 			}
 		}
 	})
@@ -168,12 +171,12 @@ func (t *tree) ignored(dir int, path, name string) bool {
 }
 
 // young tells of a directory that has changed since the overlay was mounted.
-func (t *tree) young(path string, st overlay.Stat) bool {
+func (t *tree) young(path string, st overlay.Stat) tell {
 	if t.since == 0 || max(st.Ctime, st.Mtime) < t.since {
-		return false
+		return nothing
 	}
 	t.changed(path, 0)
-	return true
+	return entries
 }
 
 // isGitDir says whether a directory looks like git's (gitrepository-layout(5)).
@@ -263,7 +266,7 @@ func (t *tree) came(parent int32, path, name string) {
 		return
 	}
 	if c := t.watch(dir, parent, name, bulky[name]); c != 0 {
-		t.enqueue(c, true)
+		t.enqueue(c, created)
 	}
 }
 

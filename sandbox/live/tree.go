@@ -84,10 +84,37 @@ type node struct {
 	watch               int32 // 0: a free node
 	parent, child, next int32 // indexes; 0 is no node
 	bulky, moved        bool
-	// young says that all that is in it is to be told of when it is read, fresh that
-	// all below is.
-	young, fresh bool
-	name         string
+	tell                tell
+	name                string
+}
+
+// tell says what is told of as changed when a directory is read.
+type tell uint8
+
+const (
+	nothing tell = iota
+	// entries: it has changed, and nobody knows which name.
+	entries
+	// all: nothing is known of it and of what is below.
+	all
+	// created: it is new, with all below.
+	created
+)
+
+// below is what is told of when a directory in it is read, kind how its entries have
+// changed.
+func (t tell) below() tell {
+	if t == entries {
+		return nothing
+	}
+	return t
+}
+
+func (t tell) kind() uint32 {
+	if t == created {
+		return unix.IN_CREATE
+	}
+	return 0
 }
 
 // ahead is a directory in a bulky one, which has the watch.
@@ -243,7 +270,7 @@ func (t *tree) inPlace(i int32) bool {
 	defer unix.Close(dir)
 	c := t.watch(dir, n.parent, n.name, n.bulky)
 	if c != 0 && c != i {
-		t.enqueue(c, true)
+		t.enqueue(c, created)
 	}
 	return c == i
 }
@@ -284,8 +311,8 @@ func (t *tree) path(i int32) (path string, ok bool) {
 	return string(buf), true
 }
 
-// enqueue has a directory read; fresh says that all in it is new.
-func (t *tree) enqueue(i int32, fresh bool) {
-	t.nodes[i].fresh = fresh
+// enqueue has a directory read.
+func (t *tree) enqueue(i int32, tell tell) {
+	t.nodes[i].tell = max(t.nodes[i].tell, tell)
 	t.queue = append(t.queue, t.nodes[i].watch)
 }
