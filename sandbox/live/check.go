@@ -1,7 +1,6 @@
 package live
 
 import (
-
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/sandbox/overlay"

@@ -36,8 +36,9 @@
 // files are held across refreshes (hold.go).
 //
 // One supervisor of a layer does this for each overlay: who gets the lock of it
-// (flock(2)); the others wait for the lock, which ends with its holder. It begins when
-// the command has been running for a while, and does nothing while nobody edits.
+// (flock(2)); the others wait for the lock, which ends with its holder. One that is
+// stopped by Ctrl-Z lets go of it before (Suspend); by SIGSTOP it cannot. It begins
+// when the command has been running for a while, and does nothing while nobody edits.
 //
 // # Decisions
 //
@@ -47,11 +48,12 @@
 // privileges cannot mark a whole file system. Not a look at all times of change: a
 // hundred thousand directories take half a second, again and again.
 //
-// inotify watches are the user's, shared with the editor. A tree gets a quarter of
-// them at most, and directories that only package managers and builds write to get
-// what the others leave (bulky); what of those is not watched is seen with the next
-// change elsewhere. Where others get none, the overlay is refreshed every
-// slowInterval, and the user is told.
+// inotify watches are the user's, shared with the editor. The trees of a run get a
+// quarter of them at most, and directories that only package managers and builds write
+// to get what the others leave, and not many (bulky): what of those is not watched is
+// seen with the next change elsewhere, or after bulkyInterval. Where others get none,
+// the overlay is refreshed every slowInterval, and the user is told. Both cost a build
+// that has many names cached, which is why not every tree is refreshed so.
 //
 // Mirrors go into the upper of a mounted overlay by the overlay alone. Chosen against
 // touching a file and unlinking the upper's copy behind the overlay's back: the next

@@ -31,7 +31,7 @@ func (f *fake) Refresh() error {
 	}
 	return nil
 }
-func (f *fake) Close()         { f.closed.Add(1) }
+func (f *fake) Close() { f.closed.Add(1) }
 func (f *fake) pick(owner, mount int) (Overlay, error) {
 	f.picks.Add(1)
 	if f.fails.Add(-1) >= 0 {

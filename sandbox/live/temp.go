@@ -1,0 +1,92 @@
+package live
+
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/overlay"
+	"github.com/sbx-build/sbx/sandbox/state"
+)
+
+// tempDir is where temporaries are made: a directory that nobody watches.
+type tempDir struct {
+	fd   int
+	path string
+	open bool
+}
+
+func (t *tempDir) close() {
+	if t.open {
+		unix.Close(t.fd)
+	}
+	t.open = false
+}
+
+// name is the next temporary's. Many tools pass over names with this end.
+func (m *mirror) name() string {
+	m.temps++
+	return m.mark + strconv.Itoa(m.temps) + ".swp"
+}
+
+// maxTries bounds how many directories are looked at for one that nobody watches.
+const maxTries = 64
+
+// tempFor is a directory for the temporary of an edit.
+func (m *mirror) tempFor(e *edit) (*tempDir, bool) {
+	if !m.temp.open {
+		m.findTemp()
+	}
+	t := &m.temp
+	if !t.open {
+		parent, _ := split(e.path)
+		t = &tempDir{fd: e.dir, path: parent}
+	}
+	if m.copyUp(join(t.path, "x")) != nil {
+		return nil, false
+	}
+	if !m.marked[t.path] {
+		if m.notes.Journal.Write(false, state.Note{Op: state.Temp, Pair: m.notes.Pair, Path: t.path, Value: m.mark}) != nil {
+			return nil, false
+		}
+		m.marked[t.path] = true
+	}
+	return t, true
+}
+
+func (m *mirror) findTemp() {
+	try := func(path string) bool {
+		if m.covered(path) {
+			return false
+		}
+		fd, err := overlay.OpenBeneath(m.merged, path, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return false
+		}
+		st, err := overlay.StatFd(fd)
+		if err != nil || m.watched[st.Ino] || st.Perm()&0o300 != 0o300 || m.foreign(path) {
+			unix.Close(fd)
+			return false
+		}
+		m.temp = tempDir{fd: fd, path: path, open: true}
+		return true
+	}
+	if try(".git") || m.tree == nil {
+		return
+	}
+	tries := 0
+	for i := top; i < len(m.tree.nodes) && tries < maxTries; i++ {
+		if path, ok := m.tree.path(int32(i)); ok && m.tree.nodes[i].watch != 0 {
+			if tries++; try(path) {
+				return
+			}
+		}
+	}
+}
+
+// foreign says whether the host has no such directory: then a build has made it, and
+// may remove it.
+func (m *mirror) foreign(path string) bool {
+	st, known := m.host.stat(m.pair.LowerFd(), path)
+	return !known || !st.IsDir()
+}
