@@ -9,19 +9,23 @@ import (
 )
 
 // blink has a name that the host has no more, and that nobody has looked up, appear
-// and go again: there is no other way to an event of it.
+// and go again: there is no other way to an event of it. Nobody can open it.
 func (m *mirror) blink(e *edit) bool {
 	t, ok := m.tempFor(e)
 	if !ok {
 		return false
 	}
-	tmp := m.name()
-	fd, err := unix.Openat(t.fd, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	_, tmp := m.name()
+	fd, err := unix.Openat(t.fd, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
+	st, err := overlay.StatFd(fd)
 	unix.Close(fd)
-	want, err := overlay.MirrorOf(t.fd, tmp)
+	want := overlay.Mirror{Mode: st.Mode, Mtime: st.Mtime}
+	if err == nil {
+		err = m.copyUp(e.path)
+	}
 	if err == nil {
 		err = m.set(e, want)
 	}
@@ -30,19 +34,21 @@ func (m *mirror) blink(e *edit) bool {
 		m.set(e)
 		return false
 	}
-	if unix.Renameat2(e.dir, e.name, t.fd, tmp, unix.RENAME_NOREPLACE) == nil {
-		is, err := want.Is(t.fd, tmp)
-		if (err != nil || !is) && unix.Renameat2(t.fd, tmp, e.dir, e.name, unix.RENAME_NOREPLACE) == nil {
-			m.set(e)
+	swp, _ := m.name()
+	if unix.Renameat2(e.dir, e.name, t.fd, swp, unix.RENAME_NOREPLACE) == nil {
+		if st, err := overlay.StatAt(t.fd, swp); err != nil || !want.Looks(st) {
+			m.putBack(e, t.fd, swp, overlay.Mirror{}) // a build has put something there
 			return false
 		}
-		unix.Unlinkat(t.fd, tmp, 0)
+		unix.Unlinkat(t.fd, swp, 0)
 	}
 	m.set(e)
 	return true
 }
 
-// attribute makes an event of a directory (IN_ATTRIB), which changes nothing.
+// attribute makes an event of a directory (IN_ATTRIB), and gives it the host's mode, if
+// the layer has it for mirrors alone: what watches it looks into it then. There is no
+// other way to tell of a directory that has come or gone.
 func (m *mirror) attribute(path string) {
 	fd, err := overlay.OpenBeneath(m.merged, path, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
@@ -53,48 +59,36 @@ func (m *mirror) attribute(path string) {
 	if err != nil || m.copyUp(join(path, "x")) != nil {
 		return
 	}
-	if unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), st.Perm()) == nil {
+	mode := st.Perm()
+	host, known := m.host.stat(m.pair.LowerFd(), path)
+	was := m.notes.Mirrors(path)
+	if known && host.IsDir() && host.Perm() != mode && was.Looks(m.upper(path)) {
+		mode = host.Perm()
+		if m.notes.SetMirrors(path, append(was, overlay.Mirror{Mode: unix.S_IFDIR | mode, Size: was[0].Size})...) != nil {
+			return
+		}
+	}
+	if unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), mode) == nil {
 		m.count++
 	}
+	m.copied(join(path, "x"))
 }
 
-// leave takes away a directory that the host has no more: one that is in the layer
-// because of mirrors, or of which there is no event otherwise.
+// leave takes away a directory that the host has no more, and that is in the layer
+// because of mirrors alone.
 func (m *mirror) leave(path string) {
 	parent, name := split(path)
 	dir, err := m.inside.at(m.merged, parent)
 	if err != nil {
 		return
 	}
-	st, err := overlay.StatAt(dir, name)
-	if host, known := m.host.stat(m.pair.LowerFd(), path); err != nil || !known || host.Exists() {
+	host, known := m.host.stat(m.pair.LowerFd(), path)
+	was := m.notes.Mirrors(path)
+	if !known || host.Exists() || len(was) == 0 || was[0].Size == 0 || !was.Looks(m.upper(path)) {
 		return
 	}
-	e := &edit{path: path, name: name, dir: dir, file: -1, was: m.notes.Mirrors(path)}
-	if st.Exists() {
-		if e.was.Looks(st) && st.IsDir() && unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) == nil {
-			m.set(e)
-			m.count++
-		}
-		return
-	}
-	t, ok := m.tempFor(e)
-	if !ok {
-		return
-	}
-	tmp := m.name()
-	if unix.Mkdirat(t.fd, tmp, 0o700) != nil {
-		return
-	}
-	if m.set(e, overlay.Mirror{Mode: unix.S_IFDIR}) == nil && unix.Renameat2(t.fd, tmp, dir, name, unix.RENAME_NOREPLACE) == nil {
+	if unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) == nil {
+		m.notes.SetMirrors(path)
 		m.count++
-		if unix.Renameat2(dir, name, t.fd, tmp, unix.RENAME_NOREPLACE) != nil {
-			m.set(e)
-			return
-		}
 	}
-	if unix.Unlinkat(t.fd, tmp, unix.AT_REMOVEDIR) != nil {
-		unix.Renameat2(t.fd, tmp, dir, name, unix.RENAME_NOREPLACE) // a build is quick
-	}
-	m.set(e)
 }

@@ -95,7 +95,7 @@ func (w *Watcher) watch(pair *overlay.Opened, since time.Time) (again, lost bool
 		l.batch.add("", 0)
 	}
 	if w.target.Notes != nil && l.tree != nil {
-		l.mirror = newMirror(w.target, pair, l.tree)
+		l.mirror = newMirror(w.target, pair, l.tree, w.ending)
 		defer l.mirror.close()
 	}
 	for {

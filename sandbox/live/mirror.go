@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/sandbox/overlay"
-	"github.com/sbx-build/sbx/sandbox/state"
 )
 
 const (
-	// maxMirror bounds a file that is mirrored, maxMirroring the time that a batch of
-	// them takes: the other edits wait for it.
+	// maxMirror bounds a file that is mirrored, and one that is replaced: a mirror that
+	// would become larger stays as it is. maxMirroring is after what time no other of a
+	// batch is begun: the other edits wait for it.
 	maxMirror    = 32 << 20
 	maxMirroring = 300 * time.Millisecond
 )
@@ -39,8 +39,14 @@ type mirror struct {
 	holds holds
 	count int
 
+	// watched are the inodes that are watched inside; until lookAt they are as good as
+	// new.
+	watched map[uint64]bool
+	lookAt  time.Time
+	// ending says that the run ends.
+	ending func() bool
+
 	// Of one batch:
-	watched      map[uint64]bool
 	host, inside parent
 	temp         tempDir
 	until        time.Time
@@ -49,11 +55,11 @@ type mirror struct {
 	touch, gone map[string]bool
 }
 
-func newMirror(t Target, pair *overlay.Opened, tree *tree) *mirror {
+func newMirror(t Target, pair *overlay.Opened, tree *tree, ending func() bool) *mirror {
 	var b [8]byte
 	rand.Read(b[:])
 	m := &mirror{
-		target: t, pair: pair, merged: t.Mount, tree: tree, mark: overlay.MirrorMark + hex.EncodeToString(b[:]) + "-",
+		target: t, pair: pair, merged: t.Mount, tree: tree, ending: ending, mark: overlay.MirrorMark + hex.EncodeToString(b[:]) + "-",
 		marked: map[string]bool{}, seen: map[string]overlay.Fingerprint{}, holds: newHolds(),
 		touch: map[string]bool{}, gone: map[string]bool{},
 	}
@@ -65,9 +71,6 @@ func newMirror(t Target, pair *overlay.Opened, tree *tree) *mirror {
 
 func (m *mirror) close() {
 	m.holds.release(nil)
-	for dir := range m.marked {
-		m.notes.Journal.Write(false, state.Note{Op: state.Done, Pair: m.notes.Pair, Path: dir, Value: m.mark})
-	}
 }
 
 // before does what comes before a refresh: afterwards a name is another file, and the
@@ -87,7 +90,7 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 		return
 	}
 	mirrors := m.notes.Journal.Mirrors(m.notes.Pair)
-	m.watched = watched(m.dev)
+	m.look()
 	if len(m.watched)+len(mirrors) == 0 {
 		m.holds.release(nil)
 		return
@@ -103,6 +106,9 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 	}
 	m.until = time.Now().Add(maxMirroring)
 	for _, path := range slices.Sorted(maps.Keys(kinds)) {
+		if m.ending() {
+			break // a run must not wait for this at its end
+		}
 		m.path(path, kinds[path])
 	}
 	if refresh {
@@ -111,6 +117,15 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 	m.temp.close()
 	m.host.close()
 	m.inside.close()
+}
+
+// look finds out what is watched inside, or goes by what it was a moment ago, for
+// twenty times as long as that takes: a build may have very many watches.
+func (m *mirror) look() {
+	if now := time.Now(); now.After(m.lookAt) {
+		m.watched = watched(m.dev)
+		m.lookAt = time.Now().Add(20 * time.Since(now))
+	}
 }
 
 // after makes the events of directories, whose names are right now.
@@ -208,7 +223,7 @@ func (m *mirror) path(path string, mask uint32) {
 		}
 		return
 	case e.inside.IsDir(), !e.host.Exists() && mask&unix.IN_ISDIR != 0:
-		m.gone[path] = true
+		m.gone[path], m.touch[parent] = true, true
 		return
 	}
 	// In this order: who writes to it from here on is found out.
@@ -216,16 +231,17 @@ func (m *mirror) path(path string, mask uint32) {
 	if e.open() != nil || e.inside.IsDir() || m.own(&e) || m.fresh(&e) {
 		return
 	}
-	if len(e.was) == 0 && e.host.Exists() && !m.fits(e.host) {
+	if !m.fits(&e) || m.until.Before(time.Now()) {
 		m.touch[parent] = true
 		m.holds.drop(e.inside.Ino)
 		return
 	}
-	m.do(&e, watched)
+	m.do(&e)
+	m.copied(path)
 }
 
 // do chooses the act.
-func (m *mirror) do(e *edit, watched bool) {
+func (m *mirror) do(e *edit) {
 	const appeared = unix.IN_CREATE | unix.IN_MOVED_TO
 	const left = unix.IN_DELETE | unix.IN_MOVED_FROM
 	done := false
@@ -234,7 +250,7 @@ func (m *mirror) do(e *edit, watched bool) {
 		done = m.remove(e)
 	case !e.host.Exists():
 		// A name that came and went is nobody's.
-		if m.set(e); watched && e.mask&left != 0 && e.mask&appeared == 0 {
+		if m.set(e); e.mask&left != 0 && e.mask&appeared == 0 {
 			done = m.blink(e)
 		}
 	case len(e.was) > 0 || !e.inside.Exists() || !same(e.host, e.inside) || e.mask&appeared != 0:
@@ -310,12 +326,13 @@ func (m *mirror) fresh(e *edit) bool {
 	return e.was[0].Looks(e.host)
 }
 
-// fits says whether a file of the host's is mirrored.
-func (m *mirror) fits(host overlay.Stat) bool {
-	if host.IsSymlink() {
-		return time.Now().Before(m.until)
+// fits says whether what is there, on the host and inside, can be mirrored: overlayfs
+// copies up what is taken out of the way.
+func (m *mirror) fits(e *edit) bool {
+	fits := func(st overlay.Stat) bool {
+		return !st.Exists() || st.IsSymlink() || st.IsRegular() && st.Size <= maxMirror && st.Perm()&0o7000 == 0
 	}
-	return host.IsRegular() && host.Size <= maxMirror && host.Perm()&0o7000 == 0 && time.Now().Before(m.until)
+	return fits(e.host) && fits(e.inside)
 }
 
 // attributes says whether of a mirrored file no more than the mode has changed.
@@ -337,15 +354,37 @@ func (m *mirror) set(e *edit, list ...overlay.Mirror) error {
 	return err
 }
 
-// copyUp notes the directories above a path that get into the layer with it.
+// copyUp notes the directories above a path that get into the layer with it; copied
+// notes what they have become there.
 func (m *mirror) copyUp(path string) error {
 	for parent, _ := split(path); parent != ""; parent, _ = split(parent) {
 		if m.upper(parent).Exists() {
 			return nil
 		}
-		if err := m.notes.SetMirrors(parent, overlay.Mirror{Mode: unix.S_IFDIR}); err != nil {
+		fd, err := overlay.OpenBeneath(m.merged, parent, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		st, err := overlay.StatFd(fd)
+		unix.Close(fd)
+		if err != nil {
+			return err
+		}
+		if err := m.notes.SetMirrors(parent, overlay.Mirror{Mode: st.Mode}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (m *mirror) copied(path string) {
+	for parent, _ := split(path); parent != ""; parent, _ = split(parent) {
+		was := m.notes.Mirrors(parent)
+		if len(was) == 0 {
+			return
+		}
+		if up := m.upper(parent); was.Looks(up) && (len(was) > 1 || was[0].Size == 0) {
+			m.notes.SetMirrors(parent, overlay.Mirror{Mode: up.Mode, Size: int64(up.Ino)})
+		}
+	}
 }

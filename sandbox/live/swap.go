@@ -14,27 +14,30 @@ import (
 // names meanwhile: what is taken out of the way is looked at before it is unlinked.
 
 // write opens and closes a file that the host has written to in place: overlayfs
-// copies it up as it is, and the time that is set is the event.
+// copies it up as it is, and the time that is set is the event. Until then nobody inside
+// has been told.
 func (m *mirror) write(e *edit) bool {
 	want, ok := m.want(e)
 	if !ok || m.copyUp(e.path) != nil || m.set(e, want) != nil {
 		return false
 	}
-	fd, err := overlay.OpenBeneath(e.dir, e.name, unix.O_WRONLY)
+	fd, err := overlay.OpenBeneath(e.dir, e.name, unix.O_RDWR)
 	if err != nil {
-		if err == unix.EACCES {
-			ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(want.Mtime)}
-			err = unix.UtimesNanoAt(e.dir, e.name, ts, unix.AT_SYMLINK_NOFOLLOW)
-		}
-		return m.verify(e, want, false) && err == nil
+		m.set(e)
+		return false
 	}
-	st, err := overlay.StatFd(fd)
-	untouched := err == nil && want.Looks(st)
-	if untouched {
-		overlay.Touch(fd, want.Mtime)
+	defer unix.Close(fd)
+	parent, _ := split(e.path)
+	low, err := m.host.at(m.pair.LowerFd(), parent)
+	if err == nil {
+		want, ok = overlay.CopiedUp(fd, low, e.name)
 	}
-	unix.Close(fd)
-	return m.verify(e, want, untouched)
+	if err != nil || !ok || m.set(e, want) != nil {
+		m.set(e) // a build has written: it is the layer's own
+		return false
+	}
+	m.keep(e)
+	return overlay.Touch(fd, want.Mtime) == nil
 }
 
 // chmod changes the mode to what the host's is, also if it is that already.
@@ -48,14 +51,14 @@ func (m *mirror) chmod(e *edit) bool {
 	}
 	fd, err := overlay.OpenBeneath(e.dir, e.name, unix.O_PATH)
 	if err != nil {
-		return m.verify(e, want, false)
+		return m.verify(e, want)
 	}
 	defer unix.Close(fd)
 	st, err := overlay.StatFd(fd)
 	if err == nil && st.IsRegular() {
 		err = unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), want.Mode&0o777)
 	}
-	return m.verify(e, want, false) && err == nil
+	return m.verify(e, want) && err == nil
 }
 
 // want is what the host has.
@@ -70,9 +73,8 @@ func (m *mirror) want(e *edit) (want overlay.Mirror, ok bool) {
 	return want, err == nil && want.Looks(e.host)
 }
 
-// verify sees what came of a copy-up. untouched says that it was not written to
-// inside when it was looked at.
-func (m *mirror) verify(e *edit, want overlay.Mirror, untouched bool) bool {
+// verify sees what came of a copy-up.
+func (m *mirror) verify(e *edit, want overlay.Mirror) bool {
 	parent, _ := split(e.path)
 	up, err := overlay.OpenBeneath(m.pair.UpperFd(), parent, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -84,18 +86,6 @@ func (m *mirror) verify(e *edit, want overlay.Mirror, untouched bool) bool {
 		m.keep(e)
 		return m.set(e, want) == nil
 	}
-	if untouched {
-		// The host has written on while it was copied: that makes another event,
-		// by which it is copied again.
-		m.host.close()
-		if now, known := m.host.stat(m.pair.LowerFd(), e.path); known && now != e.host {
-			if half, err := overlay.MirrorOf(up, e.name); err == nil {
-				m.set(e, half)
-				delete(m.seen, e.path)
-				return false
-			}
-		}
-	}
 	m.set(e) // a build has written, or it was not copied
 	return false
 }
@@ -106,27 +96,12 @@ func (m *mirror) replace(e *edit) bool {
 	if !ok {
 		return false
 	}
-	tmp := m.name()
-	parent, _ := split(e.path)
-	low, err := m.host.at(m.pair.LowerFd(), parent)
+	tmp, want, err := m.prepare(e, t)
 	if err != nil {
 		return false
 	}
-	var want overlay.Mirror
-	if err = overlay.CopyAt(low, e.name, t.fd, tmp, e.host); err == nil {
-		want, err = overlay.MirrorOf(t.fd, tmp)
-	}
-	if err == nil {
-		m.host.close()
-		if now, known := m.host.stat(m.pair.LowerFd(), e.path); !known || now != e.host {
-			err = unix.EAGAIN // another event comes
-		}
-	}
 	was := e.was
-	if err == nil {
-		err = m.copyUp(e.path)
-	}
-	if err == nil {
+	if err = m.copyUp(e.path); err == nil {
 		err = m.set(e, slices.Concat(overlay.Mirrors{want}, was, e.copied())...)
 	}
 	if err != nil {
@@ -134,21 +109,11 @@ func (m *mirror) replace(e *edit) bool {
 		return false
 	}
 	if !e.inside.Exists() {
-		switch m.create(e, t.fd, tmp, want) {
-		case nil:
+		switch err := m.create(e, t.fd, tmp, want); {
+		case err == nil:
 			return m.set(e, want) == nil
-		case unix.EEXIST:
-			// It is the host's, which nobody had looked for, or a build has just
-			// made one.
-			if up := m.upper(e.path); up.Exists() {
-				unix.Unlinkat(t.fd, tmp, 0)
-				m.set(e)
-				return false
-			}
-			if err = e.open(); err == nil && e.inside.Exists() {
-				break
-			}
-			fallthrough
+		case err == unix.EEXIST && !m.upper(e.path).Exists() && e.open() == nil && e.inside.Exists() && m.fits(e):
+			// It is the host's, which nobody had looked for.
 		default:
 			unix.Unlinkat(t.fd, tmp, 0)
 			m.failed(e, was)
@@ -161,24 +126,74 @@ func (m *mirror) replace(e *edit) bool {
 		m.failed(e, was)
 		return false
 	}
-	if m.expected(e, t.fd, tmp, was) {
-		m.forget(e)
-		unix.Unlinkat(t.fd, tmp, 0)
-		if st, err := overlay.StatAt(e.dir, e.name); err == nil {
-			m.holds.others[st.Ino] = true // it keeps its inode
-		}
-		return m.set(e, want) == nil
+	if !m.expected(e, t.fd, tmp, was) {
+		m.putBack(e, t.fd, tmp, want)
+		return false
 	}
-	// A build has written to what was there. If it has written to the new one, too,
-	// that was later.
-	if unix.Renameat2(e.dir, e.name, t.fd, tmp, unix.RENAME_EXCHANGE) == nil {
-		if is, err := want.Is(t.fd, tmp); err == nil && !is {
-			unix.Renameat2(e.dir, e.name, t.fd, tmp, unix.RENAME_EXCHANGE)
-		}
-	}
+	m.forget(e)
 	unix.Unlinkat(t.fd, tmp, 0)
-	m.set(e)
-	return false
+	if st, err := overlay.StatAt(e.dir, e.name); err == nil {
+		m.holds.others[st.Ino] = true // it keeps its inode
+	}
+	return m.set(e, want) == nil
+}
+
+// prepare makes a copy of the host's file in a temporary.
+func (m *mirror) prepare(e *edit, t *tempDir) (tmp string, want overlay.Mirror, err error) {
+	tmp, half := m.name()
+	parent, _ := split(e.path)
+	low, err := m.host.at(m.pair.LowerFd(), parent)
+	if err != nil {
+		return tmp, want, err
+	}
+	if err = overlay.CopyAt(low, e.name, t.fd, half, e.host); err == nil {
+		want, err = overlay.MirrorOf(t.fd, half)
+	}
+	if err == nil {
+		m.host.close()
+		if now, known := m.host.stat(m.pair.LowerFd(), e.path); !known || now != e.host {
+			err = unix.EAGAIN // another event comes
+		}
+	}
+	if err == nil {
+		err = unix.Renameat2(t.fd, half, t.fd, tmp, unix.RENAME_NOREPLACE)
+	}
+	if err != nil {
+		unix.Unlinkat(t.fd, half, 0)
+	}
+	return tmp, want, err
+}
+
+// putBack gives a file that a build has written to its name again, from a temporary. If
+// the build has something else there by now, that was later. The layer has a version of
+// its own then.
+func (m *mirror) putBack(e *edit, dir int, tmp string, want overlay.Mirror) {
+	defer m.set(e)
+	for range 100 {
+		if unix.Renameat2(dir, tmp, e.dir, e.name, unix.RENAME_NOREPLACE) == nil {
+			return
+		}
+		// Our own copy has the name, or what a build has put there.
+		if st, err := overlay.StatAt(e.dir, e.name); err == nil && !st.Exists() {
+			continue
+		}
+		if is, err := want.Is(e.dir, e.name); err == nil && !is {
+			unix.Unlinkat(dir, tmp, 0)
+			return
+		}
+		if unix.Renameat2(e.dir, e.name, dir, tmp, unix.RENAME_EXCHANGE) != nil {
+			continue // it has gone meanwhile
+		}
+		if is, err := want.Is(dir, tmp); err == nil && is {
+			unix.Unlinkat(dir, tmp, 0)
+			return
+		}
+		// A build was quicker: what it has put there goes back, and what was first is
+		// older.
+		unix.Renameat2(e.dir, e.name, dir, tmp, unix.RENAME_EXCHANGE)
+		unix.Unlinkat(dir, tmp, 0)
+		return
+	}
 }
 
 // copied is what a rename copies up first, and what is left if it gets no further: the
@@ -234,11 +249,11 @@ func (m *mirror) expected(e *edit, dir int, tmp string, was overlay.Mirrors) boo
 	if out.IsRegular() {
 		fd, err := overlay.OpenBeneath(dir, tmp, unix.O_RDONLY)
 		if err != nil {
-			return err == unix.EACCES
+			return false
 		}
 		defer unix.Close(fd)
 		// There is no such lease of a file that is open for writing (fcntl(2)).
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK); err == unix.EAGAIN {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
 			return false
 		}
 	}
@@ -261,7 +276,7 @@ func (m *mirror) remove(e *edit) bool {
 	if !ok {
 		return false
 	}
-	tmp := m.name()
+	tmp, _ := m.name()
 	was := e.was
 	if m.copyUp(e.path) != nil || m.set(e, slices.Concat(overlay.Mirrors{{}}, was, e.copied())...) != nil {
 		return false
@@ -271,11 +286,7 @@ func (m *mirror) remove(e *edit) bool {
 		return false
 	}
 	if !m.expected(e, t.fd, tmp, was) {
-		// If a build has made another meanwhile, that was later.
-		if unix.Renameat2(t.fd, tmp, e.dir, e.name, unix.RENAME_NOREPLACE) != nil {
-			unix.Unlinkat(t.fd, tmp, 0)
-		}
-		m.set(e)
+		m.putBack(e, t.fd, tmp, overlay.Mirror{})
 		return false
 	}
 	m.forget(e)

@@ -23,10 +23,12 @@ func (t *tempDir) close() {
 	t.open = false
 }
 
-// name is the next temporary's. Many tools pass over names with this end.
-func (m *mirror) name() string {
+// name is the next temporary's, and what it is called while it is written. Many tools
+// pass over names with these ends.
+func (m *mirror) name() (tmp, half string) {
 	m.temps++
-	return m.mark + strconv.Itoa(m.temps) + ".swp"
+	tmp = m.mark + strconv.Itoa(m.temps)
+	return tmp + ".swp", tmp + overlay.MirrorHalf
 }
 
 // maxTries bounds how many directories are looked at for one that nobody watches.

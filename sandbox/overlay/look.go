@@ -15,7 +15,7 @@ func (w *walk) directory(f *frame, e entry, path string) bool {
 	if !c.Upper.IsDir() && !low.IsDir() {
 		return w.files(f, []entry{e})
 	}
-	if !f.opaque && up.IsDir() && !low.Exists() && w.mirrors.copied(path) {
+	if !f.opaque && up.IsDir() && !low.Exists() && w.mirrors.copied(path, up) {
 		e.into.side = inUpper
 		return true
 	}
@@ -37,7 +37,7 @@ func (w *walk) directory(f *frame, e entry, path string) bool {
 		}
 	case low.IsDir():
 		c.Opaque = f.opaque
-		if up.Perm() != low.Perm() {
+		if up.Perm() != low.Perm() && !w.mirrors.copied(path, up) {
 			c.Kind = ModeChanged
 		}
 		*e.into = into{inUpper | inLower, f.opaque}

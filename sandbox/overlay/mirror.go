@@ -18,23 +18,25 @@ import (
 // watches inside (package live). The journal has it before the upper. It is no
 // change of the layer's, for as long as nobody has changed it.
 type Mirror struct {
-	// Mode is st_mode; 0: a whiteout. Of a directory, which sbx has copied up to put
-	// a mirror into it, nothing else counts.
-	Mode  uint32
+	// Mode is st_mode; 0: a whiteout. A directory is one that sbx has copied up to put
+	// a mirror into it.
+	Mode uint32
+	// Size is that of a file; of a directory it is the inode of the upper's, 0 if that
+	// is not known.
 	Size  int64
 	Mtime int64
 	// Sum is that of a file's content or a symlink's target; 0 if it is not known.
 	Sum [sha256.Size]byte
 }
 
-// String is "-" for a whiteout, "d" for a directory, else mode in octal, size, time
-// in nanoseconds and SHA-256.
+// String is "-" for a whiteout, for a directory "d", mode and inode, else mode in
+// octal, size, time in nanoseconds and SHA-256.
 func (m Mirror) String() string {
 	switch {
 	case m.Mode == 0:
 		return "-"
 	case m.IsDir():
-		return "d"
+		return "d" + strconv.FormatUint(uint64(m.Mode&0o7777), 8) + ":" + strconv.FormatInt(m.Size, 10)
 	}
 	b := append(strconv.AppendUint(nil, uint64(m.Mode), 8), ':')
 	b = append(strconv.AppendInt(b, m.Size, 10), ':')
@@ -49,11 +51,17 @@ var errMirror = errors.New("not a mirror")
 
 // ParseMirror reads what String wrote.
 func ParseMirror(s string) (m Mirror, err error) {
-	switch s {
-	case "-":
+	if s == "-" {
 		return m, nil
-	case "d":
-		return Mirror{Mode: unix.S_IFDIR}, nil
+	}
+	if rest, ok := strings.CutPrefix(s, "d"); ok {
+		perm, ino, _ := strings.Cut(rest, ":")
+		mode, err1 := strconv.ParseUint(perm, 8, 12)
+		m.Size, err = strconv.ParseInt(ino, 10, 64)
+		if m.Mode = unix.S_IFDIR | uint32(mode); errors.Join(err, err1) != nil {
+			return Mirror{}, errMirror
+		}
+		return m, nil
 	}
 	w := strings.Split(s, ":")
 	if len(w) != 4 || len(w[3]) != 2*len(m.Sum) {
@@ -75,7 +83,7 @@ func (m Mirror) Looks(st Stat) bool {
 		return st.IsWhiteout()
 	}
 	if m.IsDir() {
-		return st.IsDir()
+		return st.Mode == m.Mode && (m.Size == 0 || st.Ino == uint64(m.Size))
 	}
 	return st.Mode == m.Mode && st.Size == m.Size && st.Mtime == m.Mtime
 }
@@ -115,7 +123,7 @@ func MirrorOf(dir int, name string) (m Mirror, err error) {
 	}
 	defer unix.Close(fd)
 	h := sha256.New()
-	if err := hashFd(h, fd); err != nil {
+	if err := hashFd(h, fd, st.Size); err != nil {
 		return m, err
 	}
 	h.Sum(m.Sum[:0])
@@ -125,21 +133,51 @@ func MirrorOf(dir int, name string) (m Mirror, err error) {
 	return m, nil
 }
 
-func hashFd(h io.Writer, fd int) error {
+// hashFd reads so many bytes.
+func hashFd(h io.Writer, fd int, size int64) error {
 	buf := make([]byte, small)
-	for off := int64(0); ; {
-		n, err := preadFull(fd, buf, off)
+	for off := int64(0); off < size; {
+		n, err := preadFull(fd, buf[:min(int64(len(buf)), size-off)], off)
 		if err != nil || n == 0 {
 			return err
 		}
 		h.Write(buf[:n])
 		off += int64(n)
 	}
+	return nil
 }
 
-// MirrorMark begins the names of temporaries that become mirrors. The journal knows
-// the directories that they are in (state.Temp).
-const MirrorMark = ".sbx-mirror-"
+// CopiedUp finds out what overlayfs has just copied up: fd is the copy, dir has the
+// host's file, which may have grown since. Where there is anything else in it than the
+// host has, a build was there, and ok is false.
+func CopiedUp(fd, dir int, name string) (m Mirror, ok bool) {
+	st, err := StatFd(fd)
+	host, err1 := StatAt(dir, name)
+	if err != nil || err1 != nil || !st.IsRegular() || !host.IsRegular() || host.Size < st.Size {
+		return m, false
+	}
+	low, err := openRegular(dir, name, host)
+	if err != nil {
+		return m, false
+	}
+	defer unix.Close(low)
+	mine, theirs := sha256.New(), sha256.New()
+	if hashFd(mine, fd, st.Size) != nil || hashFd(theirs, low, st.Size) != nil {
+		return m, false
+	}
+	m = Mirror{Mode: st.Mode, Size: st.Size, Mtime: st.Mtime}
+	mine.Sum(m.Sum[:0])
+	now, err := StatFd(fd)
+	return m, err == nil && now == st && m.Sum == [sha256.Size]byte(theirs.Sum(nil))
+}
+
+// MirrorMark begins the names of temporaries that become mirrors, or were the files in
+// whose place these are now. The journal knows the layer's directories that they are in
+// (state.Temp). One that ends in MirrorHalf is a copy on the way, and nothing else.
+const (
+	MirrorMark = ".sbx-mirror-"
+	MirrorHalf = ".tmp"
+)
 
 // Mirrors are what the mirror at a path is; none if there is none. There are several
 // while one is being replaced by the next.
@@ -191,7 +229,7 @@ func (l Mirrors) Is(dir int, name string) (is Mirror, ok bool, err error) {
 // mirrors are those that a walk passes over.
 type mirrors struct {
 	notes Notes
-	temps map[string]bool
+	temps map[string][]string // marks, by directory
 }
 
 // newMirrors is nil if there are none.
@@ -199,10 +237,10 @@ func newMirrors(n Notes) *mirrors {
 	if n.Journal == nil {
 		return nil
 	}
-	m := &mirrors{notes: n, temps: map[string]bool{}}
+	m := &mirrors{notes: n, temps: map[string][]string{}}
 	for _, t := range n.Journal.Temps(n.Pair) {
 		if strings.HasPrefix(t.Value, MirrorMark) {
-			m.temps[t.Path] = true
+			m.temps[t.Path] = append(m.temps[t.Path], t.Value)
 		}
 	}
 	if len(m.temps) == 0 && len(n.Journal.Mirrors(n.Pair)) == 0 {
@@ -216,18 +254,21 @@ func (m *mirrors) has(dir, name string, up Stat) bool {
 	if m == nil || !up.Exists() {
 		return false
 	}
-	if m.temps[dir] && strings.HasPrefix(name, MirrorMark) {
-		return true
+	for _, mark := range m.temps[dir] {
+		if strings.HasPrefix(name, mark) {
+			return true
+		}
 	}
 	return m.notes.Mirrors(join(dir, name)).Looks(up)
 }
 
-// copied says whether a directory is in the upper only because mirrors are in it.
-func (m *mirrors) copied(path string) bool {
+// copied says whether a directory of the upper is there only because mirrors are in it,
+// with the mode that it was copied up with.
+func (m *mirrors) copied(path string, up Stat) bool {
 	if m == nil {
 		return false
 	}
-	return slices.ContainsFunc(m.notes.Mirrors(path), Mirror.IsDir)
+	return slices.ContainsFunc(m.notes.Mirrors(path), func(is Mirror) bool { return is.IsDir() && is.Looks(up) })
 }
 
 // removeMirrors takes the mirrors out of an upper that is at rest, whatever the host
@@ -239,8 +280,12 @@ func (o *Opened) removeMirrors(n Notes) error {
 		return nil
 	}
 	var done []state.Note
+	var known Mirrors
+	for _, path := range list {
+		known = append(known, n.Mirrors(path)...)
+	}
 	for _, t := range temps {
-		if strings.HasPrefix(t.Value, MirrorMark) && o.removeTemps(t) {
+		if strings.HasPrefix(t.Value, MirrorMark) && o.removeTemps(t, known) {
 			t.Op = state.Done
 			done = append(done, t)
 		}
@@ -272,17 +317,7 @@ func (o *Opened) removeMirror(n Notes, path string) error {
 		return err
 	}
 	if m.IsDir() {
-		if attrs, err := dirXattrs(dir, name); err != nil || len(attrs) > 0 {
-			return err
-		}
-		if low, err := OpenBeneath(o.lower, path, unix.O_PATH|unix.O_DIRECTORY); err == nil {
-			unix.Close(low) // it merges, and settling sees to it
-			return nil
-		}
-		if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err != unix.ENOTEMPTY {
-			return err
-		}
-		return nil
+		return o.removeCopied(m, dir, name, path)
 	}
 	if m.Mode&unix.S_IFMT == unix.S_IFREG {
 		st, err := StatAt(dir, name)
@@ -291,6 +326,35 @@ func (o *Opened) removeMirror(n Notes, path string) error {
 		}
 	}
 	if err := unix.Unlinkat(dir, name, 0); err != unix.ENOENT {
+		return err
+	}
+	return nil
+}
+
+// removeCopied removes a directory that was copied up for mirrors, if the host has it no
+// more and nothing is in it. Else it gets the host's mode, and settling sees to it.
+func (o *Opened) removeCopied(m Mirror, dir int, name, path string) error {
+	fd, err := openBeneath(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil // closed to its owner, as on the host
+	}
+	defer unix.Close(fd)
+	if opaque, err := isOpaque(fd); opaque || err != nil {
+		return err
+	}
+	low, err := OpenBeneath(o.lower, path, unix.O_PATH|unix.O_DIRECTORY)
+	if err == nil {
+		defer unix.Close(low)
+		if st, err := StatFd(low); err == nil && st.Perm() != m.Mode&0o7777 {
+			return unix.Fchmod(fd, st.Perm()&0o7777)
+		}
+		return nil
+	}
+	attrs, err := listXattrs(fd)
+	if err != nil || len(attrs) > 0 || m.Size == 0 {
+		return err
+	}
+	if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err != unix.ENOTEMPTY {
 		return err
 	}
 	return nil
@@ -311,8 +375,10 @@ func (o *Opened) plain(dir int, name, path string) bool {
 	return s.sameXattrs(dir, name, Change{Path: path})
 }
 
-// removeTemps removes what was on the way; done is false if it must be tried again.
-func (o *Opened) removeTemps(t state.Note) (done bool) {
+// removeTemps removes what was on the way; done is false if it must be tried again. What
+// is none of the known mirrors is a build's, of a moment in which sbx was killed: it
+// stays, and is a change from here on.
+func (o *Opened) removeTemps(t state.Note, known Mirrors) (done bool) {
 	fd, err := OpenBeneath(o.upper, t.Path, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP
@@ -321,8 +387,17 @@ func (o *Opened) removeTemps(t state.Note) (done bool) {
 	names, err := readNames(fd, make([]byte, 32<<10))
 	done = err == nil
 	for _, n := range names {
-		if strings.HasPrefix(n.name, t.Value) {
-			done = state.RemoveAt(fd, n.name) == nil && done
+		if !strings.HasPrefix(n.name, t.Value) {
+			continue
+		}
+		if !strings.HasSuffix(n.name, MirrorHalf) {
+			if _, is, err := known.Is(fd, n.name); err != nil || !is {
+				done = done && err == nil
+				continue
+			}
+		}
+		if err := unix.Unlinkat(fd, n.name, 0); err != nil && err != unix.ENOENT {
+			done = false
 		}
 	}
 	return done

@@ -63,10 +63,19 @@ func TestRemoveMirrors(t *testing.T) {
 		write(filepath.Join(lower, f), "host\n")
 		write(filepath.Join(upper, f), "mirror\n")
 	}
-	for _, f := range []string{"gone/f", "gone/d/.sbx-mirror-1-3.swp"} {
-		write(filepath.Join(upper, f), "mirror\n")
+	// One is a copy on the way, one what a known mirror has taken the place of, and one
+	// is a build's, of the moment in which sbx was killed.
+	for f, text := range map[string]string{"gone/f": "mirror\n", "gone/d/.sbx-mirror-1-3.tmp": "mir", "gone/d/.sbx-mirror-1-4.swp": "mirror\n", "keep/.sbx-mirror-1-5.swp": "built\n"} {
+		write(filepath.Join(upper, f), text)
 	}
 	write(filepath.Join(upper, "keep/f"), "build\n")
+	st, err := os.Stat(filepath.Join(upper, "gone/f"))
+	if err == nil {
+		err = os.Chtimes(filepath.Join(upper, "gone/d/.sbx-mirror-1-4.swp"), st.ModTime(), st.ModTime())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	j, err := l.Journal()
 	if err != nil {
 		t.Fatal(err)
@@ -96,15 +105,25 @@ func TestRemoveMirrors(t *testing.T) {
 		note(f)
 	}
 	for _, d := range []string{"d", "gone", "gone/d", "keep"} {
-		if err := n.SetMirrors(d, Mirror{Mode: unix.S_IFDIR}); err != nil {
+		st, err := StatAt(o.upper, d)
+		if err != nil {
 			t.Fatal(err)
 		}
+		if err := n.SetMirrors(d, Mirror{Mode: st.Mode, Size: int64(st.Ino)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The host has changed its mode since.
+	if err := os.Chmod(filepath.Join(lower, "d"), 0o700); err != nil {
+		t.Fatal(err)
 	}
 	if err := n.SetMirrors("never/was", Mirror{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Write(false, state.Note{Op: state.Temp, Pair: ".", Path: "gone/d", Value: ".sbx-mirror-1-"}); err != nil {
-		t.Fatal(err)
+	for _, d := range []string{"gone/d", "keep"} {
+		if err := j.Write(false, state.Note{Op: state.Temp, Pair: ".", Path: d, Value: ".sbx-mirror-1-"}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	write(filepath.Join(upper, "d/written"), "built\n")
 	if err := os.Link(filepath.Join(upper, "d/linked"), filepath.Join(upper, "keep/link")); err != nil {
@@ -117,7 +136,7 @@ func TestRemoveMirrors(t *testing.T) {
 		}
 		seen[c.Path] = true
 	}
-	for _, p := range []string{"d/same", "d/old", "gone", "gone/f", "gone/d/.sbx-mirror-1-3.swp"} {
+	for _, p := range []string{"d/same", "d/old", "gone", "gone/f", "d", "gone/d/.sbx-mirror-1-3.tmp", "gone/d/.sbx-mirror-1-4.swp", "keep/.sbx-mirror-1-5.swp"} {
 		if seen[p] {
 			t.Errorf("the walk gives %q", p)
 		}
@@ -137,7 +156,7 @@ func TestRemoveMirrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]bool{
-		"d/same": false, "d/old": false, "d/written": true, "d/hidden": true, "d/linked": true, "gone": false, "keep/f": true, "keep/link": true,
+		"d/same": false, "d/old": false, "d/written": true, "d/hidden": true, "d/linked": true, "gone": false, "keep/.sbx-mirror-1-5.swp": true, "keep/f": true, "keep/link": true,
 	} {
 		if _, err := os.Lstat(filepath.Join(upper, path)); (err == nil) != want {
 			t.Errorf("%s: %v", path, err)
