@@ -26,6 +26,7 @@
 //	replaced, or created    RENAME_EXCHANGE             MOVED_FROM MOVED_TO, of the file
 //	                                                    ATTRIB DELETE_SELF IGNORED
 //	deleted                 rename away, unlink         MOVED_FROM, of the file as above
+//	 and not looked up      a name comes and goes       MOVED_TO MOVED_FROM
 //	mode or times           fchmodat                    ATTRIB
 //	a directory             fchmodat after the refresh  ATTRIB
 //
@@ -66,8 +67,8 @@
 // are held: a refresh drops the name of a file that nobody has open.
 //
 // In place only where the upper has no copy yet: overlayfs copies the host's file
-// itself, so that no byte of it is ours to lose, and setting the time of modification
-// alone is IN_MODIFY. A second edit is an exchange, because writing into a copy cannot
+// itself, every byte is compared before anybody inside is told (overlay.CopiedUp), and
+// setting the time of modification alone is IN_MODIFY. A second edit is an exchange, because writing into a copy cannot
 // be told from writing over what a build has just put there. Exchanged, the old one can
 // be looked at: same inode, size, time, content, and nobody has it open for writing
 // (F_SETLEASE). Chosen against rename(2), which loses a file that a build has renamed

@@ -15,8 +15,8 @@ import (
 )
 
 // Mirror is what sbx has put into an upper to show an edit of the host's to who
-// watches inside (package live). The journal has it before the upper. It is no
-// change of the layer's, for as long as nobody has changed it.
+// watches inside (package live). The journal has what it is to be before the upper has
+// it. It is no change of the layer's, for as long as nobody has changed it.
 type Mirror struct {
 	// Mode is st_mode; 0: a whiteout. A directory is one that sbx has copied up to put
 	// a mirror into it.

@@ -54,8 +54,8 @@ const (
 	Forget
 	// Keep: the layer's version stays even where it equals the host's.
 	Keep
-	// Temp: names that begin with Value in the host's directory Path are
-	// temporaries, until Done.
+	// Temp: names that begin with Value in the directory Path are temporaries, until
+	// Done: a pull's in the host's, a mirror's in the layer's.
 	Temp
 	Done
 	// Settled: at the time Value, in nanoseconds, the layer was at rest, and each
@@ -247,7 +247,7 @@ func (j *Journal) Paths(pair string) iter.Seq[string] {
 	return slices.Values(list)
 }
 
-// Temps are the directories of a pair in which a pull was interrupted.
+// Temps are the directories of a pair in which temporaries may have been left.
 func (j *Journal) Temps(pair string) []Note {
 	j.mu.Lock()
 	defer j.mu.Unlock()
