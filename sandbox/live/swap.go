@@ -96,16 +96,22 @@ func (m *mirror) replace(e *edit) bool {
 	if !ok {
 		return false
 	}
-	tmp, want, err := m.prepare(e, t)
-	if err != nil {
-		return false
-	}
+	tmp, half := m.name()
+	want, err := m.prepare(e, t, half)
 	was := e.was
-	if err = m.copyUp(e.path); err == nil {
+	if err == nil {
+		err = m.copyUp(e.path)
+	}
+	if err == nil {
 		err = m.set(e, slices.Concat(overlay.Mirrors{want}, was, e.copied())...)
 	}
+	if err == nil {
+		// Not before: under this name it is deleted only by the note.
+		err = unix.Renameat2(t.fd, half, t.fd, tmp, unix.RENAME_NOREPLACE)
+	}
 	if err != nil {
-		unix.Unlinkat(t.fd, tmp, 0)
+		unix.Unlinkat(t.fd, half, 0)
+		m.failed(e, was)
 		return false
 	}
 	if !e.inside.Exists() {
@@ -139,12 +145,11 @@ func (m *mirror) replace(e *edit) bool {
 }
 
 // prepare makes a copy of the host's file in a temporary.
-func (m *mirror) prepare(e *edit, t *tempDir) (tmp string, want overlay.Mirror, err error) {
-	tmp, half := m.name()
+func (m *mirror) prepare(e *edit, t *tempDir, half string) (want overlay.Mirror, err error) {
 	parent, _ := split(e.path)
 	low, err := m.host.at(m.pair.LowerFd(), parent)
 	if err != nil {
-		return tmp, want, err
+		return want, err
 	}
 	if err = overlay.CopyAt(low, e.name, t.fd, half, e.host); err == nil {
 		want, err = overlay.MirrorOf(t.fd, half)
@@ -155,13 +160,7 @@ func (m *mirror) prepare(e *edit, t *tempDir) (tmp string, want overlay.Mirror, 
 			err = unix.EAGAIN // another event comes
 		}
 	}
-	if err == nil {
-		err = unix.Renameat2(t.fd, half, t.fd, tmp, unix.RENAME_NOREPLACE)
-	}
-	if err != nil {
-		unix.Unlinkat(t.fd, half, 0)
-	}
-	return tmp, want, err
+	return want, err
 }
 
 // putBack gives a file that a build has written to its name again, from a temporary. If
