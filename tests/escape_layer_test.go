@@ -217,7 +217,7 @@ func TestEscapeLayerState(t *testing.T) {
 	}
 	// Shown read-only it is that, the own layer included, which sbx has writable where
 	// it is while it assembles the root.
-	attacks = []string{"create " + own + "/evil x", "write " + own + "/layer x", "write " + own + "/lock x", "create " + own + "/upper/evil x", "create " + own + "/work/evil x", "write " + foreign + "/upper/file x", "rename " + own + "/lock " + own + "/l"}
+	attacks = []string{"create " + own + "/evil x", "write " + own + "/layer x", "write " + own + "/lock x", "create " + own + "/upper/evil x", "create " + filepath.Join(own, "work", "evil") + " x", "write " + foreign + "/upper/file x", "rename " + own + "/lock " + own + "/l"}
 	for _, source := range []string{filepath.Dir(a.Home), a.Home, a.Home + "/.local/state", own, own + "/upper"} {
 		shown := attacks
 		if source == own+"/upper" {

@@ -189,7 +189,7 @@ func (s *settling) drop(c Change) (bool, error) {
 		return false, err
 	}
 	if c.Upper.IsRegular() {
-		if c.Upper.Nlink > 1 || !s.sameXattrs(dir, name, c) {
+		if c.Upper.Nlink > 1 || !s.o.sameXattrs(dir, name, c.Path) {
 			return false, nil
 		}
 	}
@@ -197,34 +197,6 @@ func (s *settling) drop(c Change) (bool, error) {
 		return false, err
 	}
 	return true, nil
-}
-
-// sameXattrs compares the user's extended attributes.
-func (s *settling) sameXattrs(dir int, name string, c Change) bool {
-	up, err := openBeneath(dir, name, unix.O_RDONLY)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(up)
-	mine, err := listXattrs(up)
-	if err != nil || len(mine) == 0 {
-		return err == nil
-	}
-	low, err := OpenBeneath(s.o.lower, c.Path, unix.O_RDONLY)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(low)
-	theirs, err := listXattrs(low)
-	if err != nil || len(mine) != len(theirs) {
-		return false
-	}
-	for i := range mine {
-		if mine[i] != theirs[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // leave goes out of the directories that path is not in.

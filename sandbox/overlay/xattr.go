@@ -53,3 +53,32 @@ func growing(buf []byte, get func([]byte) (int, error)) ([]byte, error) {
 	}
 	return nil, err
 }
+
+// sameXattrs says whether a file of the upper, a name in dir, has the extended attributes
+// that the host's has at a path.
+func (o *Opened) sameXattrs(dir int, name, path string) bool {
+	up, err := openBeneath(dir, name, unix.O_RDONLY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(up)
+	mine, err := listXattrs(up)
+	if err != nil || len(mine) == 0 {
+		return err == nil
+	}
+	low, err := OpenBeneath(o.lower, path, unix.O_RDONLY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(low)
+	theirs, err := listXattrs(low)
+	if err != nil || len(mine) != len(theirs) {
+		return false
+	}
+	for i := range mine {
+		if mine[i] != theirs[i] {
+			return false
+		}
+	}
+	return true
+}

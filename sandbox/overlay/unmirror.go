@@ -1,0 +1,146 @@
+package overlay
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/state"
+)
+
+// removeMirrors takes the mirrors out of an upper that is at rest, whatever the host
+// has by now: what a build has changed is the layer's own from here on.
+func (o *Opened) removeMirrors(n Notes) error {
+	list := n.Journal.Mirrors(n.Pair)
+	temps := n.Journal.Temps(n.Pair)
+	if len(list)+len(temps) == 0 {
+		return nil
+	}
+	var done []state.Note
+	var known Mirrors
+	for _, path := range list {
+		known = append(known, n.Mirrors(path)...)
+	}
+	for _, t := range temps {
+		if strings.HasPrefix(t.Value, MirrorMark) && o.removeTemps(t, known) {
+			t.Op = state.Done
+			done = append(done, t)
+		}
+	}
+	// What is in a directory comes before it.
+	for i := len(list) - 1; i >= 0; i-- {
+		if err := o.removeMirror(n, list[i]); err != nil {
+			n.Journal.Write(false, done...)
+			return &Error{Do: "settle", Path: o.Shown(list[i]), Err: err}
+		}
+		done = append(done, state.Note{Op: state.Mirror, Pair: n.Pair, Path: list[i]})
+	}
+	return n.Journal.Write(false, done...)
+}
+
+func (o *Opened) removeMirror(n Notes, path string) error {
+	parent, name := split(path)
+	dir, err := OpenBeneath(o.upper, parent, unix.O_RDONLY|unix.O_DIRECTORY)
+	switch err {
+	case nil:
+	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
+		return nil
+	default:
+		return err
+	}
+	defer unix.Close(dir)
+	m, is, err := n.Mirrors(path).Is(dir, name)
+	if err != nil || !is || o.opaqueAbove(path) {
+		return err
+	}
+	if m.IsDir() {
+		return o.removeCopied(m, dir, name, path)
+	}
+	if m.Mode&unix.S_IFMT == unix.S_IFREG {
+		st, err := StatAt(dir, name)
+		if err != nil || st.Nlink > 1 || !o.sameXattrs(dir, name, path) {
+			return err
+		}
+	}
+	if err := unix.Unlinkat(dir, name, 0); err != unix.ENOENT {
+		return err
+	}
+	return nil
+}
+
+// removeCopied removes a directory that was copied up for mirrors, if the host has it no
+// more and nothing is in it. Else it gets the host's mode, and settling sees to it.
+func (o *Opened) removeCopied(m Mirror, dir int, name, path string) error {
+	fd, err := openBeneath(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil // closed to its owner, as on the host
+	}
+	defer unix.Close(fd)
+	if opaque, err := isOpaque(fd); opaque || err != nil {
+		return err
+	}
+	low, err := OpenBeneath(o.lower, path, unix.O_PATH|unix.O_DIRECTORY)
+	if err == nil {
+		defer unix.Close(low)
+		if st, err := StatFd(low); err == nil && st.Perm() != m.Mode&0o7777 {
+			return unix.Fchmod(fd, st.Perm()&0o7777)
+		}
+		return nil
+	}
+	attrs, err := listXattrs(fd)
+	if err != nil || len(attrs) > 0 || m.Size == 0 {
+		return err
+	}
+	if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err != unix.ENOTEMPTY {
+		return err
+	}
+	return nil
+}
+
+// removeTemps removes what was on the way; done is false if it must be tried again. What
+// is none of the known mirrors is a build's, of a moment in which sbx was killed: it
+// stays, and is a change from here on.
+func (o *Opened) removeTemps(t state.Note, known Mirrors) (done bool) {
+	fd, err := OpenBeneath(o.upper, t.Path, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP
+	}
+	defer unix.Close(fd)
+	names, err := readNames(fd, make([]byte, 32<<10))
+	done = err == nil
+	for _, n := range names {
+		if !strings.HasPrefix(n.name, t.Value) {
+			continue
+		}
+		if !strings.HasSuffix(n.name, MirrorHalf) {
+			if _, is, err := known.Is(fd, n.name); err != nil || !is {
+				done = done && err == nil
+				continue
+			}
+		}
+		if err := unix.Unlinkat(fd, n.name, 0); err != nil && err != unix.ENOENT {
+			done = false
+		}
+	}
+	return done
+}
+
+// opaqueAbove says whether a directory above a path hides the host's, or cannot be
+// read.
+func (o *Opened) opaqueAbove(path string) bool {
+	for parent, _ := split(path); parent != ""; parent, _ = split(parent) {
+		fd, err := OpenBeneath(o.upper, parent, unix.O_RDONLY|unix.O_DIRECTORY)
+		if err == unix.ENOENT {
+			continue
+		}
+		if err != nil {
+			return true
+		}
+		is, err := isOpaque(fd)
+		unix.Close(fd)
+		if is || err != nil {
+			return true
+		}
+	}
+	return false
+}
