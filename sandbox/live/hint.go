@@ -24,7 +24,7 @@ func (m *mirror) blink(e *edit) bool {
 	unix.Close(fd)
 	want := overlay.Mirror{Mode: st.Mode, Mtime: st.Mtime}
 	if err == nil {
-		err = m.copyUp(e.path)
+		err = m.copyUp(e.parent)
 	}
 	if err == nil {
 		err = m.set(e, want)
@@ -56,7 +56,7 @@ func (m *mirror) attribute(path string) {
 	}
 	defer unix.Close(fd)
 	st, err := overlay.StatFd(fd)
-	if err != nil || m.copyUp(join(path, "x")) != nil {
+	if err != nil || m.copyUp(path) != nil {
 		return
 	}
 	mode := st.Perm()
@@ -71,7 +71,7 @@ func (m *mirror) attribute(path string) {
 	if unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), mode) == nil {
 		m.count++
 	}
-	m.copied(join(path, "x"))
+	m.copiedUp(path)
 }
 
 // leave takes away a directory that the host has no more, and that is in the layer

@@ -145,9 +145,11 @@ func (m *mirror) after() {
 
 // edit is one path that may be mirrored.
 type edit struct {
-	path, name string
-	mask       uint32
-	dir        int // in the overlay
+	path string
+	// parent is the path of the directory, name the last one.
+	parent, name string
+	mask         uint32
+	dir          int // in the overlay
 	// host and inside are what is there.
 	host, inside overlay.Stat
 	// file holds what is there inside, -1: nothing. Its inode is what the kernel knows
@@ -200,7 +202,7 @@ func (m *mirror) path(path string, mask uint32) {
 	if err != nil {
 		return
 	}
-	e := edit{path: path, name: name, mask: mask, dir: dir, file: -1, was: m.notes.Mirrors(path)}
+	e := edit{path: path, parent: parent, name: name, mask: mask, dir: dir, file: -1, was: m.notes.Mirrors(path)}
 	in, err := overlay.StatFd(dir)
 	if err != nil {
 		return
@@ -237,7 +239,7 @@ func (m *mirror) path(path string, mask uint32) {
 		return
 	}
 	m.do(&e)
-	m.copied(path)
+	m.copiedUp(parent)
 }
 
 // do chooses the act.
@@ -272,9 +274,8 @@ func (m *mirror) do(e *edit) {
 	}
 	m.count++
 	m.seen[e.path] = e.host.Fingerprint()
-	parent, _ := split(e.path)
 	if m.tree != nil && e.host.Exists() {
-		m.tree.more(parent)
+		m.tree.more(e.parent)
 	}
 }
 
@@ -354,37 +355,34 @@ func (m *mirror) set(e *edit, list ...overlay.Mirror) error {
 	return err
 }
 
-// copyUp notes the directories above a path that get into the layer with it; copied
-// notes what they have become there.
-func (m *mirror) copyUp(path string) error {
-	for parent, _ := split(path); parent != ""; parent, _ = split(parent) {
-		if m.upper(parent).Exists() {
-			return nil
-		}
-		fd, err := overlay.OpenBeneath(m.merged, parent, unix.O_PATH|unix.O_DIRECTORY)
+// copyUp notes a directory, and those above, that get into the layer with what is done in
+// it; copiedUp notes what they have become there.
+func (m *mirror) copyUp(dir string) error {
+	for ; dir != "" && !m.upper(dir).Exists(); dir, _ = split(dir) {
+		fd, err := overlay.OpenBeneath(m.merged, dir, unix.O_PATH|unix.O_DIRECTORY)
 		if err != nil {
 			return err
 		}
 		st, err := overlay.StatFd(fd)
 		unix.Close(fd)
-		if err != nil {
-			return err
+		if err == nil {
+			err = m.notes.SetMirrors(dir, overlay.Mirror{Mode: st.Mode})
 		}
-		if err := m.notes.SetMirrors(parent, overlay.Mirror{Mode: st.Mode}); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (m *mirror) copied(path string) {
-	for parent, _ := split(path); parent != ""; parent, _ = split(parent) {
-		was := m.notes.Mirrors(parent)
+func (m *mirror) copiedUp(dir string) {
+	for ; dir != ""; dir, _ = split(dir) {
+		was := m.notes.Mirrors(dir)
 		if len(was) == 0 {
 			return
 		}
-		if up := m.upper(parent); was.Looks(up) && (len(was) > 1 || was[0].Size == 0) {
-			m.notes.SetMirrors(parent, overlay.Mirror{Mode: up.Mode, Size: int64(up.Ino)})
+		if up := m.upper(dir); was.Looks(up) && (len(was) > 1 || was[0].Size == 0) {
+			m.notes.SetMirrors(dir, overlay.Mirror{Mode: up.Mode, Size: int64(up.Ino)})
 		}
 	}
 }

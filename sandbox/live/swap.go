@@ -18,7 +18,7 @@ import (
 // has been told.
 func (m *mirror) write(e *edit) bool {
 	want, ok := m.want(e)
-	if !ok || m.copyUp(e.path) != nil || m.set(e, want) != nil {
+	if !ok || m.copyUp(e.parent) != nil || m.set(e, want) != nil {
 		return false
 	}
 	fd, err := overlay.OpenBeneath(e.dir, e.name, unix.O_RDWR)
@@ -27,8 +27,7 @@ func (m *mirror) write(e *edit) bool {
 		return false
 	}
 	defer unix.Close(fd)
-	parent, _ := split(e.path)
-	low, err := m.host.at(m.pair.LowerFd(), parent)
+	low, err := m.host.at(m.pair.LowerFd(), e.parent)
 	if err == nil {
 		want, ok = overlay.CopiedUp(fd, low, e.name)
 	}
@@ -46,7 +45,7 @@ func (m *mirror) chmod(e *edit) bool {
 		return false
 	}
 	want, ok := m.want(e)
-	if !ok || m.copyUp(e.path) != nil || m.set(e, append(overlay.Mirrors{want}, e.was...)...) != nil {
+	if !ok || m.copyUp(e.parent) != nil || m.set(e, append(overlay.Mirrors{want}, e.was...)...) != nil {
 		return false
 	}
 	fd, err := overlay.OpenBeneath(e.dir, e.name, unix.O_PATH)
@@ -63,8 +62,7 @@ func (m *mirror) chmod(e *edit) bool {
 
 // want is what the host has.
 func (m *mirror) want(e *edit) (want overlay.Mirror, ok bool) {
-	parent, _ := split(e.path)
-	low, err := m.host.at(m.pair.LowerFd(), parent)
+	low, err := m.host.at(m.pair.LowerFd(), e.parent)
 	if err != nil {
 		return want, false
 	}
@@ -75,8 +73,7 @@ func (m *mirror) want(e *edit) (want overlay.Mirror, ok bool) {
 
 // verify sees what came of a copy-up.
 func (m *mirror) verify(e *edit, want overlay.Mirror) bool {
-	parent, _ := split(e.path)
-	up, err := overlay.OpenBeneath(m.pair.UpperFd(), parent, unix.O_RDONLY|unix.O_DIRECTORY)
+	up, err := overlay.OpenBeneath(m.pair.UpperFd(), e.parent, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		m.set(e)
 		return false
@@ -100,10 +97,10 @@ func (m *mirror) replace(e *edit) bool {
 	want, err := m.prepare(e, t, half)
 	was := e.was
 	if err == nil {
-		err = m.copyUp(e.path)
+		err = m.copyUp(e.parent)
 	}
 	if err == nil {
-		err = m.set(e, slices.Concat(overlay.Mirrors{want}, was, e.copied())...)
+		err = m.set(e, slices.Concat(overlay.Mirrors{want}, was, e.old())...)
 	}
 	if err == nil {
 		// Not before: under this name it is deleted only by the note.
@@ -146,8 +143,7 @@ func (m *mirror) replace(e *edit) bool {
 
 // prepare makes a copy of the host's file in a temporary.
 func (m *mirror) prepare(e *edit, t *tempDir, half string) (want overlay.Mirror, err error) {
-	parent, _ := split(e.path)
-	low, err := m.host.at(m.pair.LowerFd(), parent)
+	low, err := m.host.at(m.pair.LowerFd(), e.parent)
 	if err != nil {
 		return want, err
 	}
@@ -195,10 +191,10 @@ func (m *mirror) putBack(e *edit, dir int, tmp string, want overlay.Mirror) {
 	}
 }
 
-// copied is what a rename copies up first, and what is left if it gets no further: the
+// old is what a rename copies up first, and what is left if it gets no further: the
 // old version of the host's, which only processes inside have any more, and which is
 // not read because that would make events.
-func (e *edit) copied() overlay.Mirrors {
+func (e *edit) old() overlay.Mirrors {
 	if len(e.was) > 0 || !e.inside.IsRegular() && !e.inside.IsSymlink() {
 		return nil
 	}
@@ -277,7 +273,7 @@ func (m *mirror) remove(e *edit) bool {
 	}
 	tmp, _ := m.name()
 	was := e.was
-	if m.copyUp(e.path) != nil || m.set(e, slices.Concat(overlay.Mirrors{{}}, was, e.copied())...) != nil {
+	if m.copyUp(e.parent) != nil || m.set(e, slices.Concat(overlay.Mirrors{{}}, was, e.old())...) != nil {
 		return false
 	}
 	if err := unix.Renameat2(e.dir, e.name, t.fd, tmp, unix.RENAME_NOREPLACE); err != nil {

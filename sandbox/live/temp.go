@@ -41,10 +41,9 @@ func (m *mirror) tempFor(e *edit) (*tempDir, bool) {
 	}
 	t := &m.temp
 	if !t.open {
-		parent, _ := split(e.path)
-		t = &tempDir{fd: e.dir, path: parent}
+		t = &tempDir{fd: e.dir, path: e.parent}
 	}
-	if m.copyUp(join(t.path, "x")) != nil {
+	if m.copyUp(t.path) != nil {
 		return nil, false
 	}
 	if !m.marked[t.path] {
