@@ -405,6 +405,26 @@ func TestLiveQuiet(t *testing.T) {
 	g.ends()
 }
 
+// TestLiveBudget: where the user's watches are used up, it is said once, and what is not
+// watched is seen all the same.
+func TestLiveBudget(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	files := map[string]string{}
+	for i := range 120 {
+		files[fmt.Sprintf("d%d/f", i)] = "old\n"
+	}
+	tree := a.tree(t, files)
+	// A user namespace has a limit of its own (inotify(7)).
+	r := a.doctorInside(t, tree, nil, `echo 60 >/proc/sys/user/max_inotify_watches`, `"$SBX_BIN" --source "$PWD" -- sh -c 'cat d*/f >/dev/null; touch ready; n=0; while [ "$(cat d*/f | grep -c new)" != 120 ]; do sleep 0.1; n=$((n+1)); [ $n -lt 200 ] || exit 9; done' &
+		while ! ls "$HOME"/.local/state/sbx/trees/*/layers/*/upper/ready; do sleep 0.05; done >/dev/null 2>&1
+		sleep 0.5; for d in d*; do echo new >$d/n; mv $d/n $d/f; done
+		wait $!`)
+	if r.Status != 0 || strings.Count(r.Stderr, "max_user_watches") != 1 {
+		t.Errorf("%v", r)
+	}
+}
+
 // TestLiveRoot: it works for a caller that is root, too.
 func TestLiveRoot(t *testing.T) {
 	a := rootAccount(t)

@@ -188,7 +188,7 @@ func (l *loop) look() (lost bool) {
 		}
 	}
 	if l.blind = t.over; l.blind {
-		l.w.warnSlow("what you edit is in part seen inside only after %v: %q has more directories than can be watched (sysctl fs.inotify.max_user_watches gives more, --no-live switches it off)", slowInterval.Round(time.Second), l.w.target.Lower)
+		l.w.warnSlow("what you edit is in part seen inside only after up to two seconds: %q has more directories than can be watched (sysctl fs.inotify.max_user_watches gives more, --no-live switches it off)", l.w.target.Lower)
 	}
 	l.w.set(func(s *Status) { s.Watches, s.Slow, s.Partial = t.count(), l.blind, t.left })
 	return false

@@ -18,8 +18,10 @@ const (
 	quiet   = 20 * time.Millisecond
 	minWait = 100 * time.Millisecond
 	maxWait = 400 * time.Millisecond
-	// slowInterval is how often the overlay is refreshed where not all is watched.
-	slowInterval = 1500 * time.Millisecond
+	// slowInterval is how often the overlay is refreshed where not all is watched: what
+	// one refresh misses, because a process holds it just then, the next one shows, and
+	// both are within two seconds.
+	slowInterval = time.Second
 	// bulkyInterval is that where bulky directories alone are not watched.
 	bulkyInterval = 30 * time.Second
 	// reviseAfter is when it is tried again to watch all.
