@@ -38,12 +38,14 @@ var mayImport = map[string][]string{
 	"seccomp":                {},
 	"tests":                  {},
 	"tests/victim":           {},
+	"tests/notify":           {},
 }
 
 // mayUse has, for each package that is dangerous, heavy or impure, who may
 // import it.
 var mayUse = map[string][]string{
-	"unsafe":                         {"sandbox/internal/child", "sandbox/internal/early", "tests/victim"},
+	"unsafe":                         {"sandbox/internal/child", "tests/victim"},
+	"github.com/fsnotify/fsnotify":   {"tests/notify"},
 	"github.com/urfave/cli/v2":       {"cmd/sbx"},
 	"github.com/syndtr/gocapability": {"sandbox/plan", "sandbox/host"},
 	"github.com/xrash/smetrics":      {"cmd/sbx"},
@@ -52,7 +54,7 @@ var mayUse = map[string][]string{
 	"github.com/klauspost/compress":    {"sandbox/overlay"},
 	"golang.org/x/sys":                 {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/live", "sandbox/overlay", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "seccomp", "tests/victim"},
 	// The parts that are data and pure functions ask the machine for nothing.
-	"os":        {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/live", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
+	"os":        {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/live", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim", "tests/notify"},
 	"os/exec":   {"sandbox", "idmap", "cmd/sbx", "tests", "tests/victim", "sandbox/host"},
 	"os/signal": {"sandbox/supervise", "sandbox/host", "cmd/sbx", "tests/victim"},
 	"time":      {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/live", "sandbox/overlay", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
@@ -65,7 +67,7 @@ var mayUse = map[string][]string{
 
 // dependencies are the modules that sbx is made of. smetrics comes with cli, and
 // finds the nearest verb or flag.
-var dependencies = []string{"github.com/aymanbagabas/go-udiff", "github.com/klauspost/compress", "github.com/syndtr/gocapability", "github.com/urfave/cli/v2", "github.com/xrash/smetrics", "golang.org/x/sys"}
+var dependencies = []string{"github.com/aymanbagabas/go-udiff", "github.com/fsnotify/fsnotify", "github.com/klauspost/compress", "github.com/syndtr/gocapability", "github.com/urfave/cli/v2", "github.com/xrash/smetrics", "golang.org/x/sys"}
 
 // listed is what `go list -json` tells of a package.
 type listed struct {

@@ -20,6 +20,9 @@ func TestMirrorTools(t *testing.T) {
 		"tsconfig.json": `{"compilerOptions": {"outDir": "out", "strict": true}, "include": ["ts"]}`,
 		"ts/a.ts":       "export const a: string = 'first'\n",
 		"js/b.js":       "console.log('first')\n",
+		"index.html":    "<script type=module src=/web/main.js></script>\n",
+		"web/main.js":   "import { a } from './a.js'\nconsole.log(a)\n",
+		"web/a.js":      "export const a = 1\n",
 		"watch.js":      "require('chokidar').watch('js').on('all', (event, path) => console.log(event, path))\n",
 	}
 	for _, name := range []string{"package.json", "package-lock.json"} {
@@ -56,6 +59,14 @@ func TestMirrorTools(t *testing.T) {
 			{`rm js/d.js`, "unlink js/d.js\n"},
 			{`mkdir js/e; echo "// deep" >js/e/f.js`, "add js/e/f.js\n"},
 		}},
+		{"vite", []string{"node_modules/.bin/vite", "build", "--watch", "--outDir", "out/vite"}, "built in", [][2]string{
+			{`echo "export const a = 2" >web/a.js`, "built in"},
+			{`echo "export const a = 3" >t; mv t web/a.js`, "built in"},
+		}},
+		{"webpack", []string{"node_modules/.bin/webpack", "--watch", "--mode", "development", "--entry", "./web/main.js", "--output-path", "out/webpack"}, "compiled", [][2]string{
+			{`echo "export const a = 4" >web/a.js`, "compiled"},
+			{`echo "export const a = 5" >t; mv t web/a.js`, "compiled"},
+		}},
 	} {
 		run := a.background(t, tree, append([]string{"--"}, tool.command...)...)
 		soon(t, tool.name+" is ready", func() bool { return strings.Contains(run.out.String(), tool.ready) })
@@ -70,7 +81,40 @@ func TestMirrorTools(t *testing.T) {
 		run.Process.Signal(os.Interrupt)
 		run.ends(t)
 	}
-	if r := a.sbx(t, tree, "status", "--porcelain"); r.Status != 0 || strings.Contains(r.Stdout, "ts/") || strings.Contains(r.Stdout, "js/") {
+	if r := a.sbx(t, tree, "status", "--porcelain"); r.Status != 0 || strings.Contains(r.Stdout, "ts/") || strings.Contains(r.Stdout, "js/") || strings.Contains(r.Stdout, "web/") {
 		t.Errorf("the layer has changes: %v", r)
 	}
+}
+
+// TestMirrorFsnotify: a Go program sees them, too. Where a file that it watches itself is
+// replaced, fsnotify also gives an error: it takes back the watch of a file that has
+// moved, which is gone with the file by then.
+func TestMirrorFsnotify(t *testing.T) {
+	t.Parallel()
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"src/a": "a\n", "src/b": "b\n"})
+	if err := goBuild(filepath.Join(tree, "notify"), "./notify"); err != nil {
+		t.Fatal(err)
+	}
+	run := a.background(t, tree, "--", "./notify", "src", "src/b")
+	soon(t, "it watches", func() bool { return strings.Contains(run.out.String(), "ready\n") })
+	a.watched(t, tree)
+	for _, e := range [][2]string{
+		{`echo x >src/a`, "WRITE src/a\n"},
+		{`echo y >t; mv t src/a`, "CREATE src/a\n"},
+		{`sed -i s/y/z/ src/a`, "CREATE src/a\n"},
+		{`echo n >src/n`, "CREATE src/n\n"},
+		{`rm src/n`, "RENAME src/n\n"},
+		{`echo y >t; mv t src/b`, "CREATE src/b\n"},
+		{`chmod 600 src/a`, "CHMOD src/a\n"},
+		{`mkdir src/d`, "CHMOD src/d\n"},
+		{`rm src/a`, "RENAME src/a\n"},
+	} {
+		seen := len(run.out.String())
+		a.edit(t, tree, e[0])
+		soon(t, e[0]+" is seen", func() bool { return strings.Contains(run.out.String()[seen:], e[1]) })
+	}
+	run.Process.Signal(os.Interrupt)
+	run.ends(t)
 }
