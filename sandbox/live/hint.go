@@ -61,10 +61,9 @@ func (m *mirror) attribute(path string) {
 	}
 	mode := st.Perm()
 	host, known := m.host.stat(m.pair.LowerFd(), path)
-	was := m.notes.Mirrors(path)
-	if known && host.IsDir() && host.Perm() != mode && was.Looks(m.upper(path)) {
+	if was, ok := m.ours(path); ok && known && host.IsDir() && host.Perm() != mode {
 		mode = host.Perm()
-		if m.notes.SetMirrors(path, append(was, overlay.Mirror{Mode: unix.S_IFDIR | mode, Size: was[0].Size})...) != nil {
+		if m.notes.SetMirrors(path, was, overlay.Mirror{Mode: unix.S_IFDIR | mode, Size: was.Size}) != nil {
 			return
 		}
 	}
@@ -83,12 +82,24 @@ func (m *mirror) leave(path string) {
 		return
 	}
 	host, known := m.host.stat(m.pair.LowerFd(), path)
-	was := m.notes.Mirrors(path)
-	if !known || host.Exists() || len(was) == 0 || was[0].Size == 0 || !was.Looks(m.upper(path)) {
+	if was, ok := m.ours(path); !known || host.Exists() || !ok || was.Size == 0 {
 		return
 	}
 	if unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) == nil {
 		m.notes.SetMirrors(path)
 		m.count++
 	}
+}
+
+// ours says whether a directory is in the layer because mirrors are, and what was noted
+// of it. One that a build has made in its place may have its inode, and is opaque.
+func (m *mirror) ours(path string) (was overlay.Mirror, ok bool) {
+	up := m.upper(path)
+	for _, was := range m.notes.Mirrors(path) {
+		if was.IsDir() && was.Looks(up) {
+			opaque, err := m.pair.Opaque(path)
+			return was, err == nil && !opaque
+		}
+	}
+	return was, false
 }

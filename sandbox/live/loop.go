@@ -144,6 +144,15 @@ type loop struct {
 	again int
 }
 
+// nextBatch begins a batch, which may wait the longer for quiet the more one costs.
+func (l *loop) nextBatch() batch {
+	cost := l.cost
+	if l.mirror != nil {
+		cost += l.mirror.cost
+	}
+	return newBatch(cost)
+}
+
 // next is how long nothing need be done; -1 for ever.
 func (l *loop) next() time.Duration {
 	var at time.Time
@@ -213,7 +222,7 @@ func (l *loop) act() {
 		l.w.set(func(s *Status) { s.Mirrors = l.mirror.count })
 	}
 	if needless {
-		l.batch = newBatch(l.cost) // nothing that the overlay has cached is wrong
+		l.batch = l.nextBatch() // nothing that the overlay has cached is wrong
 		return
 	}
 	began := time.Now()
@@ -266,7 +275,7 @@ func (l *loop) check(changed bool) {
 		if l.batch.many {
 			l.again = 10
 		}
-		l.batch = newBatch(l.cost)
+		l.batch = l.nextBatch()
 	} else if l.again > 0 {
 		l.again--
 	}

@@ -39,10 +39,10 @@ type mirror struct {
 	holds holds
 	count int
 
-	// watched are the inodes that are watched inside; until lookAt they are as good as
-	// new.
+	// watched are the inodes that are watched inside, cost is how long it took to find
+	// them.
 	watched map[uint64]bool
-	lookAt  time.Time
+	cost    time.Duration
 	// ending says that the run ends.
 	ending func() bool
 
@@ -90,7 +90,9 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 		return
 	}
 	mirrors := m.notes.Journal.Mirrors(m.notes.Pair)
-	m.look()
+	began := time.Now()
+	m.watched = watched(m.dev)
+	m.cost = time.Since(began)
 	if len(m.watched)+len(mirrors) == 0 {
 		m.holds.release(nil)
 		return
@@ -117,15 +119,6 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 	m.temp.close()
 	m.host.close()
 	m.inside.close()
-}
-
-// look finds out what is watched inside, or goes by what it was a moment ago, for
-// twenty times as long as that takes: a build may have very many watches.
-func (m *mirror) look() {
-	if now := time.Now(); now.After(m.lookAt) {
-		m.watched = watched(m.dev)
-		m.lookAt = time.Now().Add(20 * time.Since(now))
-	}
 }
 
 // after makes the events of directories, whose names are right now.

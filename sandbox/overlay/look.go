@@ -15,7 +15,16 @@ func (w *walk) directory(f *frame, e entry, path string) bool {
 	if !c.Upper.IsDir() && !low.IsDir() {
 		return w.files(f, []entry{e})
 	}
-	if !f.opaque && up.IsDir() && !low.Exists() && w.mirrors.copied(path, up) {
+	copied := !f.opaque && up.IsDir() && w.mirrors.copied(path, up)
+	if copied {
+		// Not one that a build has made in its place.
+		opaque, err := w.opaque(e.key)
+		if err != nil {
+			return w.fail("read", path, err)
+		}
+		copied = !opaque
+	}
+	if copied && !low.Exists() {
 		e.into.side = inUpper
 		return true
 	}
@@ -37,7 +46,7 @@ func (w *walk) directory(f *frame, e entry, path string) bool {
 		}
 	case low.IsDir():
 		c.Opaque = f.opaque
-		if up.Perm() != low.Perm() && !w.mirrors.copied(path, up) {
+		if up.Perm() != low.Perm() && !copied {
 			c.Kind = ModeChanged
 		}
 		*e.into = into{inUpper | inLower, f.opaque}
@@ -112,6 +121,16 @@ func (w *walk) opaque(name string) (bool, error) {
 		return false, err
 	}
 	fd, err := openBeneath(h.fd, name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	return isOpaque(fd)
+}
+
+// Opaque says whether a directory of the layer hides the host's.
+func (o *Opened) Opaque(path string) (bool, error) {
+	fd, err := OpenBeneath(o.upper, path, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return false, err
 	}

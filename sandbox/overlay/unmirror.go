@@ -129,16 +129,7 @@ func (o *Opened) removeTemps(t state.Note, known Mirrors) (done bool) {
 // read.
 func (o *Opened) opaqueAbove(path string) bool {
 	for parent, _ := split(path); parent != ""; parent, _ = split(parent) {
-		fd, err := OpenBeneath(o.upper, parent, unix.O_RDONLY|unix.O_DIRECTORY)
-		if err == unix.ENOENT {
-			continue
-		}
-		if err != nil {
-			return true
-		}
-		is, err := isOpaque(fd)
-		unix.Close(fd)
-		if is || err != nil {
+		if is, err := o.Opaque(parent); is || err != nil && err != unix.ENOENT {
 			return true
 		}
 	}
