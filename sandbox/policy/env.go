@@ -5,13 +5,16 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/sbx-build/sbx/sandbox/toolconf"
 )
 
 // envAllowed are the environment variables that pass. It is an allow-list:
 // every list of secrets' names has been one behind. A trailing * matches any
-// rest. What a name on it may hold is a setting and never a credential; names
-// that hold URLs (http_proxy, PIP_INDEX_URL, GOPROXY, CARGO_REGISTRIES_*) often
-// carry user:password@ and are not here.
+// rest. What a name on it may hold is a setting and never a credential. Names that
+// hold URLs often carry user:password@ and are not here: those of proxies
+// (http_proxy) do not pass, and those that route requests (PIP_INDEX_URL, GOPROXY,
+// CARGO_REGISTRIES_*) are cleaned (package toolconf).
 var envAllowed = []string{
 	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "SHLVL", // login(1), sh(1)
 	"TERM", "COLORTERM", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "LS_COLORS", "GCC_COLORS",
@@ -65,6 +68,12 @@ func ParseEnv(s string) (EnvRule, error) {
 	return EnvRule{Name: name, Value: value, Set: set}, nil
 }
 
+// Matches says whether the rule is about a variable.
+func (r EnvRule) Matches(name string) bool {
+	ok, _ := path.Match(r.Name, name)
+	return ok
+}
+
 // Var is one variable of the caller's environment, or one that sbx adds, and
 // what became of it.
 type Var struct {
@@ -76,6 +85,9 @@ type Var struct {
 	Why string
 }
 
+// NotUnderstood is why a variable that routes requests does not pass.
+const NotUnderstood = "its value is not understood, and may hold a credential"
+
 // Environment decides over every variable of environ (as of os.Environ), then
 // adds set. The result is sorted by name; the last of two equal names counts.
 func Environment(environ []string, rules []EnvRule, set map[string]string, tree string) []Var {
@@ -85,7 +97,7 @@ func Environment(environ []string, rules []EnvRule, set map[string]string, tree 
 		if !ok || name == "" {
 			continue
 		}
-		pass, why := decide(name, value, rules, tree)
+		value, pass, why := decide(name, value, rules, tree)
 		if pass && (name == "MAKEFLAGS" || name == "MFLAGS") {
 			value = dropJobserver(value)
 		}
@@ -102,10 +114,11 @@ func Environment(environ []string, rules []EnvRule, set map[string]string, tree 
 	return slices.SortedFunc(maps.Values(vars), func(a, b Var) int { return strings.Compare(a.Name, b.Name) })
 }
 
-func decide(name, value string, rules []EnvRule, tree string) (pass bool, why string) {
+// decide says whether a variable passes, with which value, and why.
+func decide(name, value string, rules []EnvRule, tree string) (passed string, pass bool, why string) {
 	for i := len(rules) - 1; i >= 0; i-- {
-		if ok, _ := path.Match(rules[i].Name, name); ok && !rules[i].Set {
-			return true, "--env " + rules[i].Name
+		if rules[i].Matches(name) && !rules[i].Set {
+			return value, true, "--env " + rules[i].Name
 		}
 	}
 	for _, g := range gitPaths {
@@ -113,21 +126,30 @@ func decide(name, value string, rules []EnvRule, tree string) (pass bool, why st
 			// A relative path is relative to the working directory, which
 			// is in the tree.
 			if !path.IsAbs(value) && !strings.HasPrefix(path.Clean(value), "..") {
-				return true, "it points into the tree"
+				return value, true, "it points into the tree"
 			}
 			if v := path.Clean(value); v == tree || Below(v, tree) {
-				return true, "it points into the tree"
+				return value, true, "it points into the tree"
 			}
-			return false, "it points outside the tree"
+			return value, false, "it points outside the tree"
 		}
 	}
+	if clean, known, ok := toolconf.Variable(name, value); known {
+		switch {
+		case !ok:
+			return value, false, NotUnderstood
+		case clean != value:
+			return clean, true, "allowed, credentials removed"
+		}
+		return value, true, "allowed"
+	}
 	if !allowed(name) {
-		return false, "not on the allow-list"
+		return value, false, "not on the allow-list"
 	}
-	if credential(value) {
-		return false, "its value looks like a credential"
+	if toolconf.Credential(value) {
+		return value, false, "its value looks like a credential"
 	}
-	return true, "allowed"
+	return value, true, "allowed"
 }
 
 func allowed(name string) bool {
@@ -137,30 +159,6 @@ func allowed(name string) bool {
 			continue
 		}
 		if a == name || a[len(a)-1] == '*' && strings.HasPrefix(name, a[:len(a)-1]) {
-			return true
-		}
-	}
-	return false
-}
-
-// credential says whether a value holds a user:password@ in a URL or sets a
-// password or token, as JVM options do (-Dhttp.proxyPassword=…). A second line
-// behind the list of names; --env NAME overrules it.
-func credential(value string) bool {
-	for rest := value; ; {
-		_, after, ok := strings.Cut(rest, "://")
-		if !ok {
-			break
-		}
-		host, _, _ := strings.Cut(after, "/")
-		if strings.Contains(host, "@") {
-			return true
-		}
-		rest = after
-	}
-	lower := strings.ToLower(value)
-	for _, w := range []string{"password=", "passwd=", "token=", "secret=", "_auth=", "apikey=", "api_key=", "passphrase=", "secretkey=", "accesskey="} {
-		if strings.Contains(lower, w) {
 			return true
 		}
 	}

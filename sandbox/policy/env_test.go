@@ -210,3 +210,27 @@ func TestEnvironmentGit(t *testing.T) {
 		}
 	}
 }
+
+// TestEnvironmentRouting: variables that say where requests go pass without user
+// info, or not at all; --env passes them as they are.
+func TestEnvironmentRouting(t *testing.T) {
+	for kv, want := range map[string]Var{
+		"GOPROXY=https://me:hunter2@proxy.example.com,direct":       {Value: "https://proxy.example.com,direct", Pass: true, Why: "allowed, credentials removed"},
+		"GOPRIVATE=*.example.com":                                   {Value: "*.example.com", Pass: true, Why: "allowed"},
+		"npm_config_registry=https://hunter2@npm.example.com/":      {Value: "https://npm.example.com/", Pass: true, Why: "allowed, credentials removed"},
+		"npm_config_@corp:registry=https://npm.example.com/":        {Value: "https://npm.example.com/", Pass: true, Why: "allowed"},
+		"npm_config_cache=/home/me/.npm":                            {Value: "/home/me/.npm", Pass: true, Why: "allowed"},
+		"PIP_INDEX_URL=hunter2":                                     {Value: "hunter2", Why: NotUnderstood},
+		"CARGO_REGISTRIES_CORP_INDEX=https://hunter2@c.example.com": {Value: "https://c.example.com", Pass: true, Why: "allowed, credentials removed"},
+		"CARGO_REGISTRIES_CORP_TOKEN=hunter2":                       {Value: "hunter2", Why: "not on the allow-list"},
+	} {
+		name, raw, _ := strings.Cut(kv, "=")
+		want.Name = name
+		if got := vars(t, Environment([]string{kv}, nil, nil, "/tree"))[name]; got != want {
+			t.Errorf("%s: %+v, want %+v", kv, got, want)
+		}
+		if got := vars(t, Environment([]string{kv}, []EnvRule{{Name: name}}, nil, "/tree"))[name]; got.Value != raw || !got.Pass {
+			t.Errorf("--env %s: %+v", name, got)
+		}
+	}
+}

@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"strings"
+
+	"github.com/sbx-build/sbx/sandbox/toolconf"
 )
 
 // Policy is what the user wants of one run.
@@ -14,8 +16,14 @@ type Policy struct {
 	// Home is the caller's $HOME, a real path, or empty where there is none.
 	Home string
 	// Rules are the built-in rules followed by the user's, in order.
-	Rules   []Rule
+	Rules []Rule
+	// Conf are the files of tools that appear in Home without credentials.
+	Conf    []toolconf.File
 	Network Network
+	// NetAllow adds to what the network gives, Publish gives servers inside to the
+	// host.
+	NetAllow []NetRule
+	Publish  []Publish
 	// Dir is the working directory inside, a real path.
 	Dir string
 	// LogicalDir is $PWD where that names Dir by way of symlinks, else "".
@@ -38,38 +46,6 @@ type With struct {
 	Source, Target string
 	// Flag is what was typed.
 	Flag string
-}
-
-// Network is the network that the sandbox starts from. The zero value has
-// none.
-type Network uint8
-
-const (
-	// None is a network namespace with loopback alone.
-	None Network = iota
-	// Host is the host's network, with its localhost services.
-	Host
-)
-
-// String gives the word that --net takes.
-func (n Network) String() string {
-	switch n {
-	case None:
-		return "none"
-	case Host:
-		return "host"
-	}
-	return fmt.Sprintf("Network(%d)", uint8(n))
-}
-
-// ParseNetwork reads the value of --net.
-func ParseNetwork(s string) (Network, error) {
-	for _, n := range []Network{None, Host} {
-		if s == n.String() {
-			return n, nil
-		}
-	}
-	return None, fmt.Errorf("cannot use %q as the network: it is none or host", s)
 }
 
 // ParseWith reads the value of --with.

@@ -126,9 +126,9 @@ func Toolchains(home string, path []string, getenv func(string) string, absent f
 }
 
 // homeSecrets are places below $HOME that hold credentials, keys, mail or
-// private data. They are not shown anyway, as nothing of $HOME is; the list
-// serves to warn where a rule shows one, and to keep built-in rules and git
-// directories away from them.
+// private data. They are not shown anyway, as nothing of $HOME is but what package
+// toolconf leaves of some; the list serves to warn where a rule shows one, and to keep
+// built-in rules and git directories away from them.
 var homeSecrets = []string{
 	".ssh", ".gnupg", ".pki", ".password-store", ".local/share/keyrings", ".kde/share/apps/kwallet", ".local/share/kwalletd", ".config/op", ".config/Bitwarden", ".config/keepassxc", ".vault-token",
 	".netrc", ".git-credentials", ".config/git/credentials", ".config/gh", ".config/hub", ".config/glab-cli",
