@@ -60,23 +60,24 @@ type Diagnosis struct {
 // Trials are what came of really doing each thing in a sandbox of its own: nil
 // where it worked, ErrNotTried where something else stood in the way.
 type Trials struct {
-	Clone   error // clone(2) with all the namespaces
-	Maps    error // the id maps of user_namespaces(7)
-	Tmpfs   error // mount(2) of a tmpfs
-	Pivot   error // pivot_root(2)
-	Setattr error // mount_setattr(2) of the whole tree of mounts
-	State   error // a directory made in the state directory
-	Xattr   error // TryXattr there
-	Overlay error // an overlay with its upper there, and a file written in it
-	Live    error // an overlay refreshed, and a tree watched
-	Proc    error // a new proc
-	Sysfs   error // a new sysfs
-	Network error // a network namespace with lo up
-	Filter  error // the seccomp filter of a run
-	Scope   error // the Landlock scope
-	SubIDs  error // maps of subordinate ids, by the two helpers
-	Tree    error // a plan for the current directory
-	Run     error // `sbx --rm -- true` in a temporary tree
+	Clone     error // clone(2) with all the namespaces
+	Maps      error // the id maps of user_namespaces(7)
+	Tmpfs     error // mount(2) of a tmpfs
+	Pivot     error // pivot_root(2)
+	Setattr   error // mount_setattr(2) of the whole tree of mounts
+	State     error // a directory made in the state directory
+	Xattr     error // TryXattr there
+	Overlay   error // an overlay with its upper there, and a file written in it
+	Live      error // an overlay refreshed, and a tree watched
+	Proc      error // a new proc
+	Sysfs     error // a new sysfs
+	Network   error // a network namespace with lo up
+	Interface error // an interface in it, with sbx at its other end
+	Filter    error // the seccomp filter of a run
+	Scope     error // the Landlock scope
+	SubIDs    error // maps of subordinate ids, by the two helpers
+	Tree      error // a plan for the current directory
+	Run       error // `sbx --rm -- true` in a temporary tree
 }
 
 // ErrNotTried is the result of a trial that another's failure made impossible.
@@ -85,7 +86,7 @@ var ErrNotTried = errors.New("not tried")
 // Untried are trials of which none has been made.
 func Untried() Trials {
 	e := ErrNotTried
-	return Trials{e, e, e, e, e, e, e, e, e, e, e, e, e, e, e, e, e}
+	return Trials{e, e, e, e, e, e, e, e, e, e, e, e, e, e, e, e, e, e}
 }
 
 // Diagnose judges what was found and tried. It tries nothing itself.
@@ -106,6 +107,7 @@ func Diagnose(m Machine, t Trials) Diagnosis {
 		m.plain("proc", t.Proc, "a new one can be mounted"),
 		m.sysfs(t),
 		m.plain("network_namespace", t.Network, "can be made, with lo up"),
+		m.network(t),
 		m.plain("seccomp", t.Filter, "takes the filter of a run"),
 		m.landlock(t),
 		m.subIDs(t),

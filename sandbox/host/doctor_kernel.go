@@ -146,15 +146,44 @@ func (m Machine) tun() Check {
 		return c
 	}
 	c.Status = Info
-	c.Detail = fmt.Sprintf("/dev/net/tun cannot be opened: %v; no run needs it in this version", m.TUN)
-	switch {
-	case m.Inside:
-	case errors.Is(m.TUN, syscall.EACCES), errors.Is(m.TUN, syscall.EPERM):
-		c.Fix = m.sudo() + "chmod 0666 /dev/net/tun"
-	case m.Container == "docker", m.Container == "podman":
-		c.Fix = m.Container + " run --device /dev/net/tun IMAGE COMMAND"
-	default:
-		c.Fix = m.sudo() + "modprobe tun"
+	c.Detail = fmt.Sprintf("/dev/net/tun cannot be opened: %v; a veth pair takes its place, which is a little slower", m.TUN)
+	if !m.Inside {
+		c.Fix = m.openTUN()
 	}
 	return c
+}
+
+// openTUN is a command after which /dev/net/tun can be opened.
+func (m Machine) openTUN() string {
+	switch {
+	case errors.Is(m.TUN, syscall.EACCES), errors.Is(m.TUN, syscall.EPERM):
+		return m.sudo() + "chmod 0666 /dev/net/tun"
+	case m.Container == "docker", m.Container == "podman":
+		return m.Container + " run --device /dev/net/tun IMAGE COMMAND"
+	}
+	return m.sudo() + "modprobe tun"
+}
+
+// network is about the interface of the sandbox.
+func (m Machine) network(t Trials) Check {
+	c := Check{Name: "network", Detail: "an interface can be made, by which sbx relays connections"}
+	if m.TUN != nil {
+		c.Detail += " (veth)"
+	}
+	if c.tried(t.Interface) {
+		return c
+	}
+	a := m.aboutInterface()[0]
+	c = c.fail(t.Interface, a)
+	c.Status = Warn // runs without a network work
+	return c
+}
+
+// aboutInterface is for when neither kind of interface can be made.
+func (m Machine) aboutInterface() []advice {
+	without := advice{"runs without a network", "sbx --net none -- COMMAND"}
+	if m.TUN == nil {
+		return []advice{without}
+	}
+	return []advice{{"then a TUN device is used", m.openTUN()}, without}
 }

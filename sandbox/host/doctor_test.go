@@ -304,7 +304,7 @@ func TestDiagnosisSchema(t *testing.T) {
 			t.Errorf("on a sound machine %s is %v: %q %q", c.Name, c.Status, c.Detail, c.Fix)
 		}
 	}
-	want := "kernel capabilities container user_namespaces apparmor tmpfs pivot_root mount_setattr state_directory overlay live etc proc sysfs network_namespace seccomp landlock subordinate_ids tun limits path tree run"
+	want := "kernel capabilities container user_namespaces apparmor tmpfs pivot_root mount_setattr state_directory overlay live etc proc sysfs network_namespace network seccomp landlock subordinate_ids tun limits path tree run"
 	if got := strings.Join(names, " "); got != want {
 		t.Errorf("the checks are\n%s\nwant\n%s", got, want)
 	}

@@ -103,6 +103,8 @@ func (m Machine) advise(f failure) []advice {
 		return m.aboutClone(f.errno)
 	case f.about("map the user ids"):
 		return m.aboutMaps(f.errno)
+	case f.about("make the sandbox's network interface", "listen at"):
+		return m.aboutInterface()
 	case f.about("mount /proc"):
 		return m.aboutProc(f.errno)
 	case f.about("overlay "):

@@ -41,6 +41,15 @@ type Entry struct {
 	Link string
 }
 
+// Conf is a file of a tool's configuration, without what authenticates.
+type Conf struct {
+	// Path is where it appears: absolute, or a name below /etc.
+	Path string
+	Data string
+	// Dropped names what was left out (toolconf.Result).
+	Dropped []string
+}
+
 // Facts is what the machine is, as far as one run needs to know. It is filled
 // by Probe, once, and is all that package plan sees of the host.
 type Facts struct {
@@ -73,8 +82,15 @@ type Facts struct {
 	// EtcSecrets are the names below /etc, of a fixed list, that exist and must
 	// not be seen.
 	EtcSecrets []string
+	// Conf are the files of policy.Policy.Conf that exist, without credentials, and
+	// EtcConf those of the system that have some, by their names below /etc.
+	Conf, EtcConf []Conf
 	// Resolv is the host's resolv.conf(5), for the host's network.
 	Resolv string
+	// TUN says that the caller can open /dev/net/tun, IPv6 that the host has a way to
+	// the IPv6 internet, Ping that the caller may send echo requests (icmp(7)). They
+	// are looked at where the run has a network of its own.
+	TUN, IPv6, Ping bool
 	// Landlock is the kernel's Landlock ABI, 0 where there is none
 	// (landlock(7)); 6, Linux 6.12, brings scopes.
 	Landlock int

@@ -41,9 +41,13 @@ func Probe(p policy.Policy) (Facts, error) {
 	}
 	f.HomeMounts = p.Home != "" && len(MountsBelow(mounts, p.Home)) > 0
 	f.etc(p, mounts)
+	f.conf(p)
 	f.logical(p)
 	dirs, warnings := gitDirs(p, mounts)
 	f.GitDirs, f.Warnings = dirs, append(f.Warnings, warnings...)
+	if p.Relayed() {
+		f.network()
+	}
 	f.Landlock = LandlockABI()
 	f.IgnoreHUP = signal.Ignored(unix.SIGHUP)
 	f.IgnoreINT = signal.Ignored(unix.SIGINT)

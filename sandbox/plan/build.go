@@ -24,13 +24,15 @@ type Layer struct {
 	Borrowed []string
 	// Lend says that other runs may want the mounts of this one.
 	Lend bool
+	// Home is what the private home has in the place of files that sbx puts there.
+	Home map[string]Have
 }
 
 // Build turns what is wanted into what will be done. It is pure: it looks at
 // nothing but its arguments. An error names a contradiction between them.
 func Build(p policy.Policy, f host.Facts, l Layer, filter seccomp.Program, c Exec) (Plan, error) {
 	b := &builder{policy: p, facts: f, layer: l, made: map[string]bool{}}
-	b.plan.Namespaces.Net = p.Network == policy.None
+	b.plan.Namespaces.Net = p.Network != policy.Host
 	b.plan.Exec = c
 
 	mounts, err := b.mounts()
@@ -45,6 +47,7 @@ func Build(p policy.Policy, f host.Facts, l Layer, filter seccomp.Program, c Exe
 	if n := len(l.Borrowed); n > 0 {
 		b.add(Borrow{Count: n})
 	}
+	b.network() // before Seal, after which no device can be opened
 	b.devices()
 	b.stage(mounts)
 	b.add(Seal{}, b.open())
@@ -52,6 +55,7 @@ func Build(p policy.Policy, f host.Facts, l Layer, filter seccomp.Program, c Exe
 	if err := b.place(mounts); err != nil {
 		return Plan{}, err
 	}
+	b.seed(mounts)
 	b.kernel()
 	b.restrict(filter)
 	return b.plan, nil
@@ -217,23 +221,31 @@ func (b *builder) scratch(mounts []mount) {
 	for _, s := range b.facts.EtcSecrets {
 		masks = masks || b.facts.EtcMounts && strings.Contains(s, "/")
 	}
-	if masks {
+	var confs []Step
+	for _, c := range b.etcConf(mounts) {
+		if b.facts.EtcMounts && strings.Contains(c.Path, "/") {
+			c.Path = confFile(c.Path)
+			confs = append(confs, c)
+		}
+	}
+	if masks || len(confs) > 0 {
 		b.add(
 			MkDir{Path: maskDir, Mode: 0o755},
 			MkDir{Path: maskDir + "/dir", Mode: 0o555},
 			WriteFile{Path: maskDir + "/file", Mode: 0o444},
-			ReadOnlyBelow{Path: maskDir},
 		)
+		b.add(confs...)
+		b.add(ReadOnlyBelow{Path: maskDir})
 	}
 	if !b.facts.EtcMounts {
 		b.etcLayer(Scratch+"/etc", mounts)
 	}
 	if b.home != nil {
-		b.mount(*b.home, Place{Path: b.home.path, Dir: true})
+		b.mount(*b.home, Place{Path: b.home.path, Dir: true}, mounts)
 	}
 }
 
-// maskDir holds what masks are made of.
+// maskDir holds what masks are made of, and files that are bound over others.
 const maskDir = Scratch + "/mask"
 
 // What of proc(5) is made read-only or hidden. For an ordinary user everything
@@ -253,6 +265,7 @@ var (
 // comes before LeaveHost; and it comes last, because it covers Scratch.
 func (b *builder) kernel() {
 	b.add(Proc{})
+	b.ping()
 	readOnly, masked := procReadOnly, procMasked
 	if b.facts.UID == 0 {
 		readOnly, masked = slices.Concat(readOnly, procReadOnlyRoot), slices.Concat(masked, procMaskedRoot)

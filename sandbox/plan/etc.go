@@ -16,10 +16,7 @@ func (b *builder) etcFiles() []WriteFile {
 		{Path: "hostname", Data: hostname + "\n"},
 		{Path: "hosts", Data: "127.0.0.1\tlocalhost " + hostname + "\n::1\tlocalhost ip6-localhost ip6-loopback\n"},
 		{Path: "machine-id", Data: machineID(b.layer)},
-		{Path: "resolv.conf", Data: "# no network\n"},
-	}
-	if b.policy.Network == policy.Host {
-		files[3].Data = f.Resolv
+		{Path: "resolv.conf", Data: resolvConf(b.policy, f)},
 	}
 	if !f.UIDs.Single() {
 		// Package managers look up the system's users, which are mapped.
@@ -78,6 +75,11 @@ func (b *builder) etcLayer(dir string, mounts []mount) {
 		w.Path = dir + "/" + w.Path
 		b.add(w)
 	}
+	for _, w := range b.etcConf(mounts) {
+		w.Path = dir + "/" + w.Path
+		b.mkdir(parent(w.Path), 0o755)
+		b.add(w)
+	}
 	for _, name := range b.facts.EtcSecrets {
 		if asked(mounts, "/etc/"+name) {
 			continue
@@ -111,7 +113,7 @@ func asked(mounts []mount, path string) bool {
 
 // etc mounts /etc: the layer over the host's, or, where overlayfs refuses the
 // host's because of mounts below it, a directory with a bind for each entry.
-func (b *builder) etc() {
+func (b *builder) etc(mounts []mount) {
 	if !b.facts.EtcMounts {
 		b.add(Overlay{Lower: []string{Scratch + "/etc", "/etc"}, Place: Place{Path: "/etc", Dir: true}})
 		return
@@ -122,6 +124,13 @@ func (b *builder) etc() {
 		own[w.Path] = true
 		w.Path = "/etc/" + w.Path
 		b.add(w)
+	}
+	for _, w := range b.etcConf(mounts) {
+		if !strings.Contains(w.Path, "/") {
+			own[w.Path] = true
+			w.Path = "/etc/" + w.Path
+			b.add(w)
+		}
 	}
 	secrets := map[string]bool{}
 	for _, s := range b.facts.EtcSecrets {
@@ -135,12 +144,17 @@ func (b *builder) etc() {
 			b.add(Symlink{Place: at, Target: e.Link})
 		case e.Kind == host.Dir:
 			b.mkdir(at.Path, 0o755)
-			b.add(Bind{Source: at.Path, System: true, ReadOnly: true, Place: at})
+			b.add(Bind{Source: at.Path, System: true, ReadOnly: true, Fleeting: true, Place: at})
 		case e.Kind == host.File:
-			b.add(WriteFile{Path: at.Path, Mode: 0o644}, Bind{Source: at.Path, System: true, ReadOnly: true, Place: at})
+			b.add(WriteFile{Path: at.Path, Mode: 0o644}, Bind{Source: at.Path, System: true, ReadOnly: true, Fleeting: true, Place: at})
 		}
 	}
-	// Secrets below a directory that is bound are hidden there.
+	// What lies below a directory that is bound is replaced and hidden there.
+	for _, w := range b.etcConf(mounts) {
+		if dir, _, below := strings.Cut(w.Path, "/"); below {
+			b.add(Bind{Source: confFile(w.Path), System: true, ReadOnly: true, Place: Place{Path: "/etc/" + w.Path, Ground: "/etc/" + dir}})
+		}
+	}
 	for _, s := range b.facts.EtcSecrets {
 		if strings.Contains(s, "/") {
 			b.add(Mask{Place: Place{Path: "/etc/" + s, Ground: "/etc/" + s[:strings.IndexByte(s, '/')], Dir: b.facts.Targets["/etc/"+s] == host.Dir}})

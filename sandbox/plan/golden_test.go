@@ -96,6 +96,19 @@ func (s *situation) move(tree string) {
 var goldens = map[string]func(*situation){
 	"default":  func(*situation) {},
 	"net_host": func(s *situation) { s.policy.Network = policy.Host },
+	"net_internet": func(s *situation) {
+		s.policy.Network = policy.Internet
+		s.facts.TUN, s.facts.IPv6, s.facts.Ping = true, true, true
+	},
+	"net_allow_veth": func(s *situation) {
+		for _, typed := range []string{"registry.example.com:443", "localhost:5432", "localhost:80"} {
+			r, err := policy.ParseNetAllow(typed)
+			if err != nil {
+				panic(err)
+			}
+			s.policy.NetAllow = append(s.policy.NetAllow, r)
+		}
+	},
 	"root_ranges": func(s *situation) {
 		s.policy.Root = true
 		s.facts.UIDs = idmap.Map{{Inside: 0, Outside: 100000, Length: 1000}, {Inside: 1000, Outside: 1000, Length: 1}, {Inside: 1001, Outside: 101000, Length: 64536}}
@@ -156,6 +169,24 @@ var goldens = map[string]func(*situation){
 		s.files("/etc/hosts", "/data/conf/f")
 		s.rules("ro /etc/hosts", "ro /data/conf:/etc/conf", "ro /data/conf/f:/etc/deep/conf/f", "hide /etc/ldap/")
 		s.facts.Targets["/etc/ldap"] = host.Dir
+	},
+	"conf": func(s *situation) {
+		conf := func(path string) host.Conf {
+			return host.Conf{Path: path, Data: "clean\n", Dropped: []string{"_authToken"}}
+		}
+		s.facts.Conf = []host.Conf{conf("/home/me/.npmrc"), conf("/home/me/.config/pip/pip.conf"), conf("/home/me/.gitconfig"), conf("/home/me/.cargo/config.toml"), conf("/home/me/.config/go/env"), conf("/home/me/.m2/settings.xml"), conf("/home/me/go/pkg/x")}
+		s.facts.EtcConf = []host.Conf{conf("npmrc"), conf("maven/settings.xml"), conf("pip.conf")}
+		s.layer.Home = map[string]Have{"/home/me/.config/pip/pip.conf": HasEarlier, "/home/me/.gitconfig": HasOther, "/home/me/.cargo/config.toml": HasSame}
+		s.files("/home/me/.npmrc", "/etc/pip.conf")
+		s.dirs("/home/me/dot")
+		// A rule at the path or above it wins.
+		s.rules("ro ~/.npmrc", "ro ~/dot:~/.config/go", "ro /etc/pip.conf")
+	},
+	"conf_etc_mounts": func(s *situation) {
+		s.facts.EtcMounts = true
+		s.facts.EtcSecrets = nil
+		s.facts.Etc = []host.Entry{{Name: "maven", Kind: host.Dir}, {Name: "npmrc", Kind: host.File}, {Name: "gitconfig", Kind: host.Symlink, Link: "/opt/gitconfig"}}
+		s.facts.EtcConf = []host.Conf{{Path: "npmrc", Data: "clean\n"}, {Path: "maven/settings.xml", Data: "clean\n"}, {Path: "gitconfig", Data: "clean\n"}}
 	},
 	"tree_in_opt":    func(s *situation) { s.move("/opt/src/app") },
 	"tree_in_var":    func(s *situation) { s.move("/var/www/app") },

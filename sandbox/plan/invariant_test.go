@@ -146,6 +146,17 @@ func checkPlan(t *testing.T, s *situation, p Plan) {
 			if !slices.Contains(p.WorkDirs, inLayer(step.Work)) {
 				fail("nobody empties %s", step.Work)
 			}
+		case Seed:
+			mounts = false
+			if step.Place.Ground != s.policy.Home || !policy.Below(step.Place.Path, s.policy.Home) {
+				fail("%s is not in the private home", step)
+			}
+			for _, at := range placedSteps(p) {
+				path := at.place.Path
+				if path != s.policy.Home && policy.Below(path, s.policy.Home) && (path == step.Place.Path || policy.Below(step.Place.Path, path) || policy.Below(path, step.Place.Path)) || at.index > i {
+					fail("%s, where %q stands", step, path)
+				}
+			}
 		case Mask:
 			if !step.Optional && !masks && !policy.Below(step.Place.Path, "/proc") {
 				fail("%s, and nothing has made what it is of", step)

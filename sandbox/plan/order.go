@@ -262,12 +262,12 @@ func (b *builder) place(mounts []mount) error {
 			at.Ground = mounts[ground].path
 			at.Host = strings.HasPrefix(mounts[ground].staged, "rw")
 		}
-		b.mount(m, at)
+		b.mount(m, at, mounts)
 	}
 	return nil
 }
 
-func (b *builder) mount(m mount, at Place) {
+func (b *builder) mount(m mount, at Place, all []mount) {
 	switch m.kind {
 	case bindMount:
 		// Below a system directory may be the layer.
@@ -286,7 +286,7 @@ func (b *builder) mount(m mount, at Place) {
 	case writableMount:
 		// Made by furnish.
 	case etcMount:
-		b.etc()
+		b.etc(all)
 	}
 }
 

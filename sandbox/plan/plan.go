@@ -28,12 +28,17 @@ type Namespaces struct {
 	Net bool
 	// Shared says that no namespace is new: those of another run are joined.
 	Shared bool
+	// User says that the user namespace alone is new: for sbx itself, with other ids.
+	User bool
 }
 
 // String lists them in the words of namespaces(7).
 func (n Namespaces) String() string {
 	if n.Shared {
 		return line("namespaces", "those of another run")
+	}
+	if n.User {
+		return line("namespaces", "user")
 	}
 	s := "user mount pid ipc uts cgroup"
 	if n.Net {

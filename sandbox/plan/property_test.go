@@ -62,6 +62,12 @@ func randomSituation(r *rand.Rand) *situation {
 		}
 		s.policy.Rules = append(s.policy.Rules, rule)
 	}
+	for range r.IntN(4) {
+		s.facts.Conf = append(s.facts.Conf, host.Conf{Path: path("/home/me", "/home/me/a"), Data: "x"})
+	}
+	for range r.IntN(2) {
+		s.facts.EtcConf = append(s.facts.EtcConf, host.Conf{Path: []string{"npmrc", "a", "a/b", "maven/settings.xml"}[r.IntN(4)], Data: "x"})
+	}
 	return s
 }
 

@@ -86,6 +86,16 @@ type (
 		Mode uint32
 		Data string
 	}
+	// Seed puts a file into the private home, in place of one that sbx has put there
+	// before, and on the way of which a build may have put anything.
+	Seed struct {
+		Place Place
+		Data  string
+		// Have is what the layer has there.
+		Have Have
+		// Dropped names what of the host's file is left out.
+		Dropped []string
+	}
 	// Whiteout creates a whiteout, a 0:0 character device, in a lower layer.
 	Whiteout struct{ Path string }
 	// Bind shows a host path: read-only, unless Staged names what Stage kept
@@ -98,6 +108,9 @@ type (
 		System bool
 		// ReadOnly says that writes fail; of what is staged it must be said.
 		ReadOnly bool
+		// Fleeting says that it may be gone by now, and is then not shown. It is for what
+		// stands on no ground.
+		Fleeting bool
 		Place    Place
 	}
 	// Writable keeps a directory of the root's tmpfs writable when the root
@@ -167,6 +180,8 @@ type (
 	Bound struct{ Keep []int }
 	// Capabilities drops every capability that is not in Keep from all sets.
 	Capabilities struct{ Keep []int }
+	// Ambient has the command keep capabilities although it is not uid 0.
+	Ambient struct{ Keep []int }
 	// TieToParent ties the sandbox to the life of sbx: PR_SET_PDEATHSIG, and a look
 	// whether sbx has gone before.
 	TieToParent struct{}
@@ -199,6 +214,7 @@ func (Device) isStep()        {}
 func (MkDir) isStep()         {}
 func (Symlink) isStep()       {}
 func (WriteFile) isStep()     {}
+func (Seed) isStep()          {}
 func (Whiteout) isStep()      {}
 func (Bind) isStep()          {}
 func (Writable) isStep()      {}
@@ -222,6 +238,7 @@ func (Keyring) isStep()       {}
 func (Limits) isStep()        {}
 func (Bound) isStep()         {}
 func (Capabilities) isStep()  {}
+func (Ambient) isStep()       {}
 func (TieToParent) isStep()   {}
 func (Undumpable) isStep()    {}
 func (NoNewPrivs) isStep()    {}
@@ -287,6 +304,16 @@ func (s Symlink) String() string { return line("symlink", show(s.Place.Path)+" -
 func (s WriteFile) String() string {
 	return line("write", show(s.Path), fmt.Sprintf("mode=%04o %d bytes", s.Mode, len(s.Data)))
 }
+func (s Seed) String() string {
+	how := fmt.Sprintf("%d bytes, credentials removed", len(s.Data))
+	switch s.Have {
+	case HasSame:
+		how += "; there already"
+	case HasOther:
+		how = "kept: the layer has its own"
+	}
+	return line("seed", show(s.Place.Path), how)
+}
 func (s Whiteout) String() string { return line("whiteout", show(s.Path)) }
 func (s Bind) String() string {
 	if s.ReadOnly {
@@ -341,6 +368,7 @@ func (s Limits) String() string {
 }
 func (s Bound) String() string        { return line("bound", capabilityNames(s.Keep)) }
 func (s Capabilities) String() string { return line("capabilities", capabilityNames(s.Keep)) }
+func (s Ambient) String() string      { return line("ambient", capabilityNames(s.Keep)) }
 func (s TieToParent) String() string  { return line("tie", "to the life of sbx") }
 func (s Undumpable) String() string   { return line("undumpable", "pid 1") }
 func (s NoNewPrivs) String() string   { return line("no_new_privs") }

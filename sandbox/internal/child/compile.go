@@ -16,6 +16,8 @@ type compiler struct {
 	ops  []op
 	// scratch counts the names used in plan.Scratch.
 	scratch int
+	// parts counts what has been sent of plan.Plan.Parts.
+	parts int
 	// given are descriptors of mounts that the child inherits.
 	given []int
 	// header is the address of table.header.
@@ -125,10 +127,14 @@ func (c *compiler) end() {
 // command prepares the process that becomes the command: a session of its own,
 // so that no signal and no terminal is shared with anything outside, and an empty
 // mask.
-func (c *compiler) command(t *table, e plan.Exec, joins bool) {
-	m := c.m
+func (c *compiler) command(t *table, p plan.Plan) {
+	m, e := c.m, p.Exec
 	c.add(unix.SYS_SETSID)
-	if joins {
+	switch {
+	case p.Namespaces.User:
+		// With its parent, which is tied to sbx, but is no pid 1.
+		c.tie()
+	case p.Joins():
 		// Its parent is not the pid 1 with which the kernel would kill it. What it
 		// starts itself is the run's. The parent is out of sight, getppid(2) gives 0.
 		c.add(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
@@ -203,6 +209,8 @@ func (c *compiler) compile(s plan.Step) {
 		c.symlink(s)
 	case plan.WriteFile:
 		c.writeFile(s)
+	case plan.Seed:
+		c.seed(s)
 	case plan.Whiteout:
 		c.add(unix.SYS_MKNODAT, at, c.m.str(s.Path), unix.S_IFCHR, 0)
 	case plan.Bind:
@@ -223,6 +231,14 @@ func (c *compiler) compile(s plan.Step) {
 		c.copyMount(s.Count)
 	case plan.Pick:
 		c.pick()
+	case plan.Interface:
+		c.iface(s)
+	case plan.Listen:
+		c.listen(s)
+	case plan.Sockets:
+		c.sockets(s.Count)
+	case plan.Sysctl:
+		c.sysctl(s)
 	case plan.Mask:
 		c.mask(s)
 	case plan.ReadOnlyBelow:

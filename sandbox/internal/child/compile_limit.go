@@ -47,6 +47,8 @@ func (c *compiler) restrict(s plan.Step) bool {
 		c.bound(s)
 	case plan.Capabilities:
 		c.capabilities(s)
+	case plan.Ambient:
+		c.ambient(s)
 	case plan.TieToParent:
 		c.tie()
 	case plan.Undumpable:
@@ -126,6 +128,19 @@ func (c *compiler) capabilities(s plan.Capabilities) {
 	header := put(c.m, unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3})
 	data := put(c.m, [2]unix.CapUserData{{Effective: low, Permitted: low}, {Effective: high, Permitted: high}})
 	c.add(unix.SYS_CAPSET, header, data)
+}
+
+// ambient raises capabilities that outlast execve(2), for which they must be
+// inheritable as well.
+func (c *compiler) ambient(s plan.Ambient) {
+	keep := capabilitySet(s.Keep)
+	low, high := uint32(keep), uint32(keep>>32)
+	header := put(c.m, unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3})
+	data := put(c.m, [2]unix.CapUserData{{Effective: low, Permitted: low, Inheritable: low}, {Effective: high, Permitted: high, Inheritable: high}})
+	c.add(unix.SYS_CAPSET, header, data)
+	for _, k := range s.Keep {
+		c.add(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(k), 0, 0)
+	}
 }
 
 func capabilitySet(list []int) (set uint64) {

@@ -129,6 +129,8 @@ func (c *compiler) writeAll(data string) {
 
 func (c *compiler) bind(s plan.Bind) {
 	switch name, below, _ := strings.Cut(s.Staged, "/"); {
+	case s.Fleeting:
+		c.add(unix.SYS_MOUNT, c.m.str(onHost(s.Source)), c.m.str(s.Place.Path), 0, unix.MS_BIND|unix.MS_REC, 0).ok(unix.ENOENT)
 	case s.System:
 		c.attach(onHost(s.Source), s.Place)
 	case s.Staged == "":

@@ -25,9 +25,10 @@ func samples() []plan.Step {
 		plan.Open{Source: "/a", Name: plan.LayerName}, plan.Open{Source: "/a", Name: plan.LayerName, Idmapped: 1},
 		plan.Device{Source: "/dev/null", Place: plan.Place{Path: "/dev/null"}}, plan.Device{Source: "/dev/dri", Place: plan.Place{Path: "/dev/dri", Dir: true}}, plan.MkDir{Path: "/a"},
 		plan.Symlink{Place: plan.Place{Path: "/a"}, Target: "b"}, plan.Symlink{Place: file, Target: "b"}, plan.WriteFile{Path: "/a"}, plan.WriteFile{Path: "/a", Data: "x"}, plan.Whiteout{Path: "/a"},
+		plan.Seed{Place: file, Data: "x"}, plan.Seed{Place: file, Data: "x", Have: plan.HasEarlier},
 		plan.Writable{Path: "/tmp"}, plan.ReadOnly{Path: "/"}, plan.ProbeUpper{Upper: "/proc/layer/upper"}, plan.Mask{Place: plan.Place{Path: "/proc/x"}, Optional: true}, plan.Proc{}, plan.ReadOnlyBelow{Path: "/a"}, plan.Sysfs{}, plan.Devpts{},
 		plan.LeaveHost{}, plan.Loopback{}, plan.Hostname{Name: "sbx"}, plan.ChangeDir{Path: "/"}, plan.Keyring{}, plan.Limits{Nofile: [2]uint64{1, 2}, Processes: 3}, plan.Bound{}, plan.Bound{Keep: []int{1}},
-		plan.Capabilities{}, plan.TieToParent{}, plan.Undumpable{}, plan.NoNewPrivs{}, plan.Scope{}, plan.Filter{Program: seccomp.Program{{Code: 6}}},
+		plan.Capabilities{}, plan.Ambient{Keep: []int{1}}, plan.TieToParent{}, plan.Undumpable{}, plan.NoNewPrivs{}, plan.Scope{}, plan.Filter{Program: seccomp.Program{{Code: 6}}},
 		plan.Overlay{Lower: []string{"/proc/etc", "/etc"}, Place: plan.Place{Path: "/etc", Dir: true}},
 		plan.Borrow{Count: 2}, plan.Join{Kinds: Namespaces}, plan.Copy{Count: 2}, plan.Pick{}, plan.Overlay{Upper: "/proc/layer/upper", Place: tree, Borrowed: 2, Lend: true},
 	}
@@ -75,7 +76,7 @@ func TestCallNames(t *testing.T) {
 	c.end()
 	check("the frame", c.ops)
 	c = testCompiler(t)
-	c.command(&table{}, plan.Exec{Args: []string{"true"}, Path: []string{"/bin"}}, false)
+	c.command(&table{}, plan.Plan{Exec: plan.Exec{Args: []string{"true"}, Path: []string{"/bin"}}})
 	check("the command", c.ops)
 	if name := callName(1 << 20); name != "syscall 1048576" {
 		t.Errorf("an unknown call is %q", name)

@@ -18,6 +18,8 @@ func task(s plan.Step) string {
 		return "map the user ids of the sandbox"
 	case plan.SetIDs:
 		return fmt.Sprintf("become uid %d in the sandbox", s.UID)
+	case plan.Ambient:
+		return "keep capabilities over the files of the layer"
 	case plan.NewRoot:
 		return "mount the sandbox's root"
 	case plan.Stage:
@@ -34,6 +36,8 @@ func task(s plan.Step) string {
 		return fmt.Sprintf("create the symlink %q in the sandbox", s.Place.Path)
 	case plan.WriteFile:
 		return fmt.Sprintf("create the file %q in the sandbox", s.Path)
+	case plan.Seed:
+		return fmt.Sprintf("put %q into the private home", s.Place.Path)
 	case plan.Bind:
 		if s.Source != s.Place.Path {
 			return fmt.Sprintf("show %q at %q", s.Source, s.Place.Path)
@@ -72,6 +76,10 @@ func task(s plan.Step) string {
 		return fmt.Sprintf("enter %q", s.Path)
 	case plan.Keyring:
 		return "make a session keyring"
+	case plan.Interface:
+		return "make the sandbox's network interface"
+	case plan.Listen:
+		return fmt.Sprintf("listen at %s in the sandbox", s.Addr)
 	case plan.Limits:
 		return "set the resource limits"
 	case plan.Filter:
@@ -131,6 +139,17 @@ func meaning(s plan.Step, call string, errno syscall.Errno) string {
 		if errno == unix.ENOSYS {
 			return "this kernel is older than Linux 5.12"
 		}
+	case plan.Interface:
+		switch {
+		case errno == unix.EOPNOTSUPP || errno == unix.EAFNOSUPPORT:
+			return "the device /dev/net/tun cannot be opened, and this kernel has no veth or no packet sockets"
+		case errno == unix.EPERM || errno == unix.EACCES:
+			return "this system does not let a network namespace have an interface"
+		}
+	case plan.Listen:
+		if errno == unix.EADDRINUSE {
+			return "the port is named twice"
+		}
 	case plan.Filter:
 		if errno == unix.EINVAL || errno == unix.ENOSYS {
 			return "this kernel has no seccomp filters"
@@ -171,7 +190,8 @@ var calls = [...]struct {
 	{unix.SYS_MKDIRAT, "mkdirat"}, {unix.SYS_MKNODAT, "mknodat"}, {unix.SYS_MOUNT, "mount"}, {unix.SYS_MOUNT_SETATTR, "mount_setattr"},
 	{unix.SYS_MOVE_MOUNT, "move_mount"}, {unix.SYS_OPENAT, "openat"}, {unix.SYS_OPENAT2, "openat2"}, {unix.SYS_OPEN_TREE, "open_tree"},
 	{unix.SYS_PIVOT_ROOT, "pivot_root"}, {unix.SYS_PPOLL, "ppoll"}, {unix.SYS_PRCTL, "prctl"}, {unix.SYS_PRLIMIT64, "prlimit"},
-	{unix.SYS_READ, "read"}, {unix.SYS_RECVMSG, "recvmsg"}, {unix.SYS_SENDMSG, "sendmsg"}, {unix.SYS_SETNS, "setns"}, {unix.SYS_UNSHARE, "unshare"}, {unix.SYS_RENAMEAT2, "renameat2"}, {unix.SYS_RT_SIGACTION, "rt_sigaction"}, {unix.SYS_RT_SIGPROCMASK, "rt_sigprocmask"},
+	{unix.SYS_READ, "read"}, {unix.SYS_BIND, "bind"}, {unix.SYS_LISTEN, "listen"}, {unix.SYS_RECVFROM, "recvfrom"}, {unix.SYS_RECVMSG, "recvmsg"}, {unix.SYS_SENDTO, "sendto"}, {unix.SYS_SETSOCKOPT, "setsockopt"}, {unix.SYS_SHUTDOWN, "shutdown"},
+	{unix.SYS_SENDMSG, "sendmsg"}, {unix.SYS_SETNS, "setns"}, {unix.SYS_UNSHARE, "unshare"}, {unix.SYS_RENAMEAT2, "renameat2"}, {unix.SYS_RT_SIGACTION, "rt_sigaction"}, {unix.SYS_RT_SIGPROCMASK, "rt_sigprocmask"},
 	{unix.SYS_SECCOMP, "seccomp"}, {unix.SYS_SETGROUPS, "setgroups"}, {unix.SYS_SETHOSTNAME, "sethostname"}, {unix.SYS_SETRESGID, "setresgid"},
 	{unix.SYS_SETRESUID, "setresuid"}, {unix.SYS_SETSID, "setsid"}, {unix.SYS_SOCKET, "socket"}, {unix.SYS_SYMLINKAT, "symlinkat"},
 	{unix.SYS_UMASK, "umask"}, {unix.SYS_UMOUNT2, "umount2"}, {unix.SYS_UNLINKAT, "unlinkat"}, {unix.SYS_WRITE, "write"},

@@ -80,6 +80,9 @@ func (p *Process) fault(r record) error {
 		return fmt.Errorf("internal error: the sandbox reports a failure of call %d, which does not exist", i)
 	}
 	e := &StepError{Step: starting{}, Call: callName(uintptr(ops[i].nr)), Errno: errno}
+	if e.Errno == 0 {
+		e.Errno = p.refused(ops[i])
+	}
 	steps := p.plan.Steps
 	if steps == nil {
 		steps = p.launched

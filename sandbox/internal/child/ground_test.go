@@ -247,3 +247,16 @@ func TestSealed(t *testing.T) {
 		t.Errorf("on the host is now %q", got)
 	}
 }
+
+// TestBindFleeting: what was in /etc a moment ago and is no more is left out.
+func TestBindFleeting(t *testing.T) {
+	needUserNS(t)
+	g := newGround(t)
+	at := plan.Place{Path: "/x", Dir: true}
+	if err := g.try(plan.MkDir{Path: "/x", Mode: 0o755}, plan.Bind{Source: "/etc/nothing", System: true, Fleeting: true, Place: at}); err != nil {
+		t.Error(err)
+	}
+	if err := g.try(plan.MkDir{Path: "/x", Mode: 0o755}, plan.Bind{Source: "/etc/nothing", System: true, Place: at}); err == nil {
+		t.Error("what is not there is shown")
+	}
+}

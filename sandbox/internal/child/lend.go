@@ -22,13 +22,21 @@ type Lent struct {
 	Namespaces []int
 	// Mounts are detached copies of the overlays of plan.Plan.Lent.
 	Mounts []int
+	// Network are those of plan.Plan.Parts that there are, by their index there.
+	Network map[int]int
+	// Held are descriptors that keep one of those alive until they are closed, after it.
+	Held []int
 }
 
 // Close closes all of it. A detached mount ends with its descriptor.
 func (l *Lent) Close() {
 	CloseAll(l.Namespaces)
 	CloseAll(l.Mounts)
-	l.Namespaces, l.Mounts = nil, nil
+	CloseAll(l.Held)
+	for _, fd := range l.Network {
+		unix.Close(fd)
+	}
+	l.Namespaces, l.Mounts, l.Network, l.Held = nil, nil, nil, nil
 }
 
 // sendNamespaces sends sbx descriptors of the child's namespaces. Later pid 1 is
@@ -56,8 +64,8 @@ func (c *compiler) keep(s slot, fd int) {
 
 // msghdr and cmsghdr are those of sendmsg(2) and cmsg(3), without Go pointers.
 type msghdr struct {
-	_          uintptr // msg_name
-	_          uint32  // msg_namelen
+	name       uintptr
+	namelen    uint32
 	iov        uintptr
 	iovlen     uintptr
 	control    uintptr
@@ -75,8 +83,9 @@ type cmsghdr struct {
 // kernel bounds how many of a user's descriptors are on their way at once, and any
 // build can use that up (ETOOMANYREFS in unix(7)). A run that cannot lend is no less
 // of a run: Lent never sees the record, and the layer stays this run's alone.
-func (c *compiler) send(kind uint32, count int) {
-	r := record{kind: kind}
+func (c *compiler) send(kind uint32, count int) { c.sendRecord(record{kind: kind}, count) }
+
+func (c *compiler) sendRecord(r record, count int) {
 	rights := cmsghdr{length: 16 + uint64(count)*4, level: unix.SOL_SOCKET, typ: unix.SCM_RIGHTS}
 	for i := range count {
 		rights.fds[i] = int32(sendFD + i)
@@ -201,7 +210,7 @@ func (p *Process) Give(fds ...int) error {
 func (p *Process) Lent() (*Lent, error) {
 	p.reading.Lock()
 	defer p.reading.Unlock()
-	l := &Lent{}
+	l := &Lent{Network: map[int]int{}}
 	control := make([]byte, controlRoom)
 	for len(l.Namespaces) == 0 || len(l.Mounts) < len(p.plan.Lent()) {
 		r, fds, err := p.message(0, control)
@@ -210,6 +219,9 @@ func (p *Process) Lent() (*Lent, error) {
 			l.Namespaces = fds
 		case err == nil && r.kind == recordMount:
 			l.Mounts = append(l.Mounts, fds...)
+		case err == nil && r.kind == recordNetwork && len(fds) > 0:
+			l.Network[int(r.index)] = fds[0]
+			l.Held = append(l.Held, fds[1:]...)
 		case err == nil:
 			CloseAll(fds)
 			p.last = &r

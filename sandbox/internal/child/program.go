@@ -63,7 +63,7 @@ const (
 // record is what the child tells sbx, over the status socket.
 type record struct {
 	kind  uint32
-	index uint32 // recordFault: the op, counted over all tables
+	index uint32 // recordFault: the op, counted over all tables; recordNetwork
 	errno uint32 // recordFault, recordExec; 0 for an unexpected result
 	// status is the command's wait status, for recordExit.
 	status uint32
@@ -77,6 +77,8 @@ const (
 	recordExit                  // the command has ended
 	recordNamespaces            // descriptors of the namespaces come with it
 	recordMount                 // a detached mount comes with it
+	recordSockets               // sockets come with it
+	recordNetwork               // a part of the network comes with it, plan.Plan.Parts[index]
 )
 
 // table is all that the child works with. It lies in memory that parent and

@@ -89,7 +89,7 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	c := p.compiler()
 	c.begin(status[1], given)
 	c.frame()
-	if n != (plan.Namespaces{Shared: true}) {
+	if !n.Shared && !n.User {
 		c.sendNamespaces()
 	}
 	p.begin = len(c.ops)
@@ -100,7 +100,11 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 		return nil, c.err
 	}
 	flags := uintptr(unix.SIGCHLD)
-	if !n.Shared {
+	switch {
+	case n.Shared:
+	case n.User:
+		flags |= unix.CLONE_NEWUSER
+	default:
 		flags |= unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
 	}
 	if n.Net {
@@ -217,7 +221,7 @@ func (p *Process) Start(next plan.Plan, before ...func()) error {
 	c.steps(next.Steps[len(p.launched):])
 	c.end()
 	p.table.setup = c.take()
-	c.command(p.table, next.Exec, next.Joins())
+	c.command(p.table, next)
 	p.table.command = c.take()
 	p.table.watch = c.m.strs(next.Watch, list[uintptr](c.m, len(next.Watch)))
 	if c.err == nil && len(c.m.rest) < 1<<20 {
