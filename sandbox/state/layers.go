@@ -121,7 +121,7 @@ func (e *ExistsError) Hint() string { return e.Fix }
 
 // Install makes a staged layer the layer l, in one step. A layer that exists and
 // has files is replaced only with force; its home stays if the new one has none.
-func (l Layer) Install(k *Lock, force bool) (trashed string, err error) {
+func (l Layer) Install(k *Lock, force bool, own Own) (trashed string, err error) {
 	staged := k.Layer
 	err = unix.Renameat2(unix.AT_FDCWD, staged.Dir, unix.AT_FDCWD, l.Dir, unix.RENAME_NOREPLACE)
 	if err == nil {
@@ -142,10 +142,16 @@ func (l Layer) Install(k *Lock, force bool) (trashed string, err error) {
 	if err := unix.Renameat2(unix.AT_FDCWD, staged.Dir, unix.AT_FDCWD, l.Dir, unix.RENAME_EXCHANGE); err != nil {
 		return "", l.broken(err)
 	}
+	ids := staged.IDs() // of what is replaced, also where the new one gets the note
 	// The lock's descriptors are of the directories, which changed places.
 	k.Layer, old.Layer = l, staged
 	for _, name := range []string{"home", "layer"} {
-		err := unix.Renameat2(unix.AT_FDCWD, filepath.Join(staged.Dir, name), unix.AT_FDCWD, filepath.Join(l.Dir, name), unix.RENAME_NOREPLACE)
+		from, to := filepath.Join(staged.Dir, name), filepath.Join(l.Dir, name)
+		err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+		if err == unix.EACCES {
+			own.open(from)
+			err = unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+		}
 		if err != nil && err != unix.ENOENT && err != unix.EEXIST {
 			return "", l.broken(err)
 		}
@@ -153,7 +159,7 @@ func (l Layer) Install(k *Lock, force bool) (trashed string, err error) {
 			break // the id map is the home's
 		}
 	}
-	return staged.trash(staged.Dir)
+	return staged.trash(staged.Dir, discard{ids: ids})
 }
 
 // empty says whether no build has left anything in the layer but its home.
@@ -186,7 +192,9 @@ func (t Tree) Leftovers(before time.Time) []Layer {
 }
 
 // Remove moves a whole layer into the trash, unless a run has it.
-func (l Layer) Remove() (trashed []string, err error) { return l.Reset(Wipe{true, true}) }
+func (l Layer) Remove() (trashed []string, err error) {
+	return l.Reset(Wipe{Files: true, Home: true}, nil)
+}
 
 // Prune removes the directory of a tree that has no layers any more.
 func (t Tree) Prune() error {

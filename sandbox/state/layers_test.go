@@ -24,7 +24,7 @@ func TestInstall(t *testing.T) {
 		return k
 	}
 	k := stage("1")
-	_, err := l.Install(k, false)
+	_, err := l.Install(k, false, nil)
 	must(t, err)
 	if k.Layer.Dir != l.Dir {
 		t.Error("the lock is of another layer")
@@ -37,13 +37,13 @@ func TestInstall(t *testing.T) {
 
 	k = stage("2")
 	var exists *ExistsError
-	if _, err := l.Install(k, false); !errors.As(err, &exists) {
+	if _, err := l.Install(k, false, nil); !errors.As(err, &exists) {
 		t.Errorf("over a layer with files: %v", err)
 	}
 	if data, _ := os.ReadFile(l.Dir + "/upper/f"); string(data) != "1" {
 		t.Errorf("f is %q", data)
 	}
-	trashed, err := l.Install(k, true)
+	trashed, err := l.Install(k, true, nil)
 	must(t, err)
 	k.Unlock()
 	for name, want := range map[string]string{"upper/f": "2", "home/h": "home"} {
@@ -61,7 +61,7 @@ func TestInstall(t *testing.T) {
 	run := mustLock(t, l, "ids")
 	k = stage("3")
 	var busy *BusyError
-	if _, err := l.Install(k, true); !errors.As(err, &busy) {
+	if _, err := l.Install(k, true, nil); !errors.As(err, &busy) {
 		t.Errorf("over a layer in use: %v", err)
 	}
 	run.Unlock()

@@ -336,7 +336,9 @@ func (l Layer) IDs() string {
 }
 
 // Discard moves the whole layer into the trash, and says where.
-func (k *Lock) Discard() (string, error) { return k.Layer.trash(k.Layer.Dir) }
+func (k *Lock) Discard() (string, error) {
+	return k.Layer.trash(k.Layer.Dir, discard{ids: k.Layer.IDs()})
+}
 
 // readSmall reads a small file of sbx's own, without the runtime's poller.
 func readSmall(file string) ([]byte, error) {

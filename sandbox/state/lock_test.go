@@ -127,7 +127,7 @@ func TestLockDamaged(t *testing.T) {
 		if !errors.As(err, &e) || !strings.Contains(e.Hint(), "sbx reset --all") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if dirs, err := l.Reset(Wipe{Files: true, Home: true}); err != nil || len(dirs) != 1 {
+		if dirs, err := l.Reset(Wipe{Files: true, Home: true}, nil); err != nil || len(dirs) != 1 {
 			t.Errorf("%s: reset --all: %v, %v", name, dirs, err)
 		}
 		emptyTrash(t, s)
@@ -171,7 +171,7 @@ func TestUncleanStays(t *testing.T) {
 			}
 		},
 		"a reset of the home": func() {
-			if _, err := l.Reset(Wipe{Home: true}); err != nil {
+			if _, err := l.Reset(Wipe{Home: true}, nil); err != nil {
 				t.Error(err)
 			}
 		},

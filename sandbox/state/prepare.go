@@ -1,6 +1,8 @@
 package state
 
 import (
+	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -12,7 +14,7 @@ import (
 // Prepare makes the layer's directories. A work directory must be fresh: what a
 // volatile mount leaves in it makes the kernel refuse the next, and after a run
 // that was killed anything may lie there. The old one is renamed away, because to
-// empty it takes longer than the mount; Sweep deletes it.
+// empty it takes longer than the mount; Sweep deletes it, or who deletes Store.Asides.
 func (k *Lock) Prepare(dirs, work []string) error {
 	for _, d := range work {
 		if err := k.setAside(filepath.Join(k.Layer.Dir, d)); err != nil {
@@ -34,7 +36,13 @@ const asides = 16
 // setAside renames a work directory away, or empties it where that cannot be.
 func (k *Lock) setAside(dir string) error {
 	if k.mapped {
-		return gone(emptyDir(dir))
+		// The directory is the caller's, but what the kernel has made in it belongs to
+		// root inside, is closed, and cannot be emptied by the caller.
+		_, err := k.Layer.trash(dir, discard{ids: k.Layer.IDs(), mark: asideMark})
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
 	}
 	var st unix.Stat_t
 	if err := unix.Lstat(dir, &st); err != nil {

@@ -1,12 +1,12 @@
 package state
 
 import (
-	"encoding/hex"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,10 +16,24 @@ import (
 // Wipe is what of a layer is to be wiped.
 type Wipe struct{ Files, Home bool }
 
+// Own makes a directory of a layer with more ids than the caller's the caller's own.
+type Own func(path string) error
+
+// open has a directory ready to be moved, which takes that it can be written: its ..
+// changes. A build owns what it sees as the root of its tree or home: it may have
+// taken its permissions away, or given it to another id.
+func (own Own) open(path string) {
+	var st unix.Stat_t
+	if own != nil && unix.Lstat(path, &st) == nil && int(st.Uid) != os.Geteuid() {
+		own(path)
+	}
+	os.Chmod(path, 0o700)
+}
+
 // Reset wipes a layer, at once however large it is: the directories are renamed
 // into the trash. It gives the trash directories made, for EmptyTrash. It
 // refuses while a run has the layer.
-func (l Layer) Reset(w Wipe) (trashed []string, err error) {
+func (l Layer) Reset(w Wipe, own Own) (trashed []string, err error) {
 	if !l.Exists() {
 		return nil, nil
 	}
@@ -33,7 +47,7 @@ func (l Layer) Reset(w Wipe) (trashed []string, err error) {
 		if k != nil {
 			defer k.Unlock()
 		}
-		dir, err := l.trash(l.Dir)
+		dir, err := l.trash(l.Dir, discard{ids: l.IDs()})
 		return []string{dir}, err
 	}
 	k, err := l.alone("reset")
@@ -53,7 +67,7 @@ func (l Layer) Reset(w Wipe) (trashed []string, err error) {
 		k.Unclean = false
 	}
 	for _, name := range names {
-		dir, err := l.trash(filepath.Join(l.Dir, name))
+		dir, err := l.trash(filepath.Join(l.Dir, name), discard{ids: l.IDs(), own: own})
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -65,49 +79,86 @@ func (l Layer) Reset(w Wipe) (trashed []string, err error) {
 	return trashed, nil
 }
 
+// discard is how something is renamed away.
+type discard struct {
+	ids  string // the id map that its files belong to
+	mark string // how the name begins
+	own  Own
+}
+
 // trash renames something of the layer away. Each goes into a directory of its
-// own, beside the id map that its files belong to. Where the disk is too full
-// for that, it is deleted at once.
-func (l Layer) trash(path string) (string, error) {
+// own, beside its id map. Where the disk is too full for that, it is deleted at once.
+func (l Layer) trash(path string, d discard) (string, error) {
 	if _, err := os.Lstat(path); err != nil {
 		return "", err
 	}
-	ids := l.IDs()
-	var b [8]byte
-	unix.Getrandom(b[:], 0)
-	dir := filepath.Join(l.tree.store.Root, "trash", hex.EncodeToString(b[:]))
-	err := os.MkdirAll(dir, 0o700)
-	if err == nil && mapped(ids) {
-		err = os.WriteFile(filepath.Join(dir, "layer"), []byte(ids), 0o600)
+	// Under another name until it is whole: others delete meanwhile what they find.
+	name := randomName()[:16]
+	dir := filepath.Join(l.tree.store.trash(), d.mark+name)
+	made := filepath.Join(l.tree.store.trash(), staging+d.mark+name)
+	err := os.MkdirAll(made, 0o700)
+	if err == nil && mapped(d.ids) {
+		err = os.WriteFile(filepath.Join(made, "layer"), []byte(d.ids), 0o600)
 	}
 	if err == nil {
-		target := filepath.Join(dir, "content")
+		target := Content(made)
 		if err = os.Rename(path, target); err != nil {
-			// The root of an upper may have lost its permissions, and a
-			// directory that moves must be writable: its .. changes.
-			os.Chmod(path, 0o700)
+			d.own.open(path)
 			err = os.Rename(path, target)
 		}
 	}
 	if err == nil {
+		if os.Rename(made, dir) != nil {
+			dir = made
+		}
 		return dir, nil
 	}
-	os.Remove(filepath.Join(dir, "layer"))
-	os.Remove(dir)
-	if err := remove(path); err != nil {
-		return "", l.broken(err)
+	os.Remove(filepath.Join(made, "layer"))
+	os.Remove(made)
+	switch e := remove(path); {
+	case e == nil:
+		return "", nil
+	case errors.Is(e, fs.ErrPermission):
+		return "", l.broken(err) // files of other ids
+	default:
+		return "", l.broken(e)
 	}
-	return "", nil
 }
+
+func (s Store) trash() string { return filepath.Join(s.Root, "trash") }
 
 // Trash lists what waits to be deleted.
 func (s Store) Trash() []string {
-	entries, _ := os.ReadDir(filepath.Join(s.Root, "trash"))
+	entries, _ := os.ReadDir(s.trash())
 	var dirs []string
 	for _, e := range entries {
-		dirs = append(dirs, filepath.Join(s.Root, "trash", e.Name()))
+		if strings.HasPrefix(e.Name(), staging) && beingMade(e) {
+			continue
+		}
+		dirs = append(dirs, filepath.Join(s.trash(), e.Name()))
 	}
 	return dirs
+}
+
+// beingMade says whether a directory of the trash may get its content in a moment.
+// An older one was left when sbx was killed.
+func beingMade(e fs.DirEntry) bool {
+	info, err := e.Info()
+	return err != nil || time.Since(info.ModTime()) < time.Minute
+}
+
+// asideMark begins the names of the trash's directories that have a work directory.
+const asideMark = "work-"
+
+// Asides lists the work directories in the trash, which Lock.Prepare has put there
+// because they have files of other ids. crowded says that there are many.
+func (s Store) Asides() (dirs []string, crowded bool) {
+	for _, dir := range s.Trash() {
+		if strings.HasPrefix(filepath.Base(dir), asideMark) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs, len(dirs) > asides
 }
 
 // Delete deletes a directory of the trash. Files of ids that are not the

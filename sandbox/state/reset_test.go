@@ -2,8 +2,10 @@ package state
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/sbx-build/sbx/idmap"
 )
@@ -42,7 +44,7 @@ func TestReset(t *testing.T) {
 		for _, d := range []string{"upper", "work", "home", "with/ab/upper", "git/cd/upper", "cow/ef/upper", "caches/upper"} {
 			write(t, filepath.Join(l.Dir, d, "file"))
 		}
-		dirs, err := l.Reset(test.wipe)
+		dirs, err := l.Reset(test.wipe, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,12 +76,12 @@ var rangeMap = idmap.Map{{Inside: 0, Outside: 100000, Length: 1000}, {Inside: 10
 
 func TestResetRefuses(t *testing.T) {
 	s, l := newStore(t)
-	if dirs, err := l.Reset(Wipe{Files: true, Home: true}); err != nil || dirs != nil || there(s.Root) {
+	if dirs, err := l.Reset(Wipe{Files: true, Home: true}, nil); err != nil || dirs != nil || there(s.Root) {
 		t.Errorf("a layer that does not exist: %v, %v", dirs, err)
 	}
 	k := mustLock(t, l, "ids")
 	for _, w := range []Wipe{{Files: true}, {Home: true}, {Files: true, Home: true}} {
-		dirs, err := l.Reset(w)
+		dirs, err := l.Reset(w, nil)
 		var busy *BusyError
 		if !errors.As(err, &busy) || len(dirs) != 0 || !l.Exists() {
 			t.Errorf("%+v of a layer in use: %v, %v", w, dirs, err)
@@ -91,5 +93,79 @@ func TestResetRefuses(t *testing.T) {
 		t.Errorf("Discard: %q, %v", dir, err)
 	}
 	k.Unlock()
+	emptyTrash(t, s)
+}
+
+// TestPrepareMapped: a work directory in which the kernel has made something for other
+// ids is renamed away with their map, however many there are.
+func TestPrepareMapped(t *testing.T) {
+	s, l := newStore(t)
+	k := mustLock(t, l, FormatIDs(rangeMap, rangeMap))
+	defer k.Unlock()
+	for i := range asides + 2 {
+		if err := k.Prepare([]string{"upper", "work"}, []string{"work"}); err != nil {
+			t.Fatal(err)
+		}
+		if there(l.Dir + "/work/work") {
+			t.Fatal("the work directory is not fresh")
+		}
+		write(t, l.Dir+"/work/work/x")
+		list, crowded := s.Asides()
+		if len(list) != i || crowded != (i > asides) {
+			t.Fatalf("after %d runs there are %d, crowded: %v", i+1, len(list), crowded)
+		}
+		for _, dir := range list {
+			if _, _, ok := TrashIDs(dir); !ok || !there(Content(dir)+"/work/x") {
+				t.Errorf("%s has not the directory and its ids", dir)
+			}
+		}
+	}
+	emptyTrash(t, s)
+	if list, _ := s.Asides(); len(list) != 0 {
+		t.Errorf("left: %q", list)
+	}
+}
+
+// TestTrashWhole: what is being renamed away is not seen before it is whole, unless sbx
+// was killed meanwhile.
+func TestTrashWhole(t *testing.T) {
+	s, _ := newStore(t)
+	dir := filepath.Join(s.Root, "trash", staging+"x")
+	write(t, dir+"/content/x")
+	if list := s.Trash(); len(list) != 0 {
+		t.Errorf("%q is in the trash", list)
+	}
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(dir, old, old); err != nil {
+		t.Fatal(err)
+	}
+	if list := s.Trash(); len(list) != 1 {
+		t.Errorf("what was left is not in the trash: %q", list)
+	}
+	emptyTrash(t, s)
+}
+
+// TestResetOwn: a directory that does not belong to the caller is made its own first.
+func TestResetOwn(t *testing.T) {
+	s, l := newStore(t)
+	mustLock(t, l, FormatIDs(rangeMap, rangeMap)).Unlock()
+	write(t, l.Upper()+"/x")
+	if os.Geteuid() == 0 {
+		if err := os.Chown(l.Upper(), 12, 12); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var asked []string
+	own := Own(func(path string) error {
+		asked = append(asked, path)
+		return nil
+	})
+	own.open(l.Upper())
+	if want := os.Geteuid() == 0; want != (len(asked) == 1) {
+		t.Errorf("asked for %q", asked)
+	}
+	if _, err := l.Reset(Wipe{Files: true}, own); err != nil || there(l.Upper()) {
+		t.Errorf("Reset: %v", err)
+	}
 	emptyTrash(t, s)
 }
