@@ -58,7 +58,11 @@ func (s *Session) CopyLayer(to string, progress func(files, bytes int64)) error 
 	}
 	defer release()
 	if s.Layer.Mapped() {
-		return &state.Error{Do: "copy", What: fmt.Sprintf("the layer %q", s.Layer.Name), Err: errors.New("its files belong to other users' ids, as those of --root do")}
+		return &state.Error{
+			Do: "copy", What: fmt.Sprintf("the layer %q", s.Layer.Name),
+			Err: errors.New("its files belong to other users' ids, as those of --root do"),
+			Fix: fmt.Sprintf("sbx export --home --layer %s | sbx import --layer %s   (the files become the caller's)", s.Layer.Name, to),
+		}
 	}
 	s.settle(true)
 	return s.install(s.Layer.Tree().Layer(to), false, func(staged state.Layer, dir int) error {
@@ -90,15 +94,15 @@ func (s *Session) install(l state.Layer, force bool, fill func(staged state.Laye
 	if err := unix.Syncfs(dir); err != nil {
 		return err
 	}
-	trashed, err := l.Install(k, force)
+	at := *s
+	at.Layer = l
+	trashed, err := l.Install(k, force, at.owner())
 	if err != nil {
 		return err
 	}
 	if trashed != "" {
 		deleteTrash(trashed)
 	}
-	at := *s
-	at.Layer = l
 	at.settle(true) // what the host has now is what the layer is over
 	return nil
 }
@@ -124,7 +128,7 @@ func cloneLayer(from, to state.Layer, progress func(files, bytes int64)) error {
 			return err
 		}
 	}
-	files := []string{"layer", "journal", "git-index"}
+	files := []string{"layer", "journal", "git-index", "seeds"}
 	for _, p := range from.Pairs() {
 		if p.Key != state.TreeKey {
 			files = append(files, filepath.Join(p.Key, "source"))

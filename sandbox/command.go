@@ -30,17 +30,28 @@ type Options struct {
 	// NoLive leaves the sandbox with what the host had when a file was first used.
 	NoLive bool
 	// Join is the run whose namespaces the command enters, or "last".
-	Join              string
-	Rules             []policy.Rule
-	With              []policy.With
-	Network           policy.Network
+	Join     string
+	Rules    []policy.Rule
+	With     []policy.With
+	Network  policy.Network
+	NetAllow []policy.NetRule
+	Publish  []policy.Publish
+	// Verbose tells of denied connections at once, and not only at the end.
+	Verbose           bool
 	Env               []policy.EnvRule
 	Root, AllowUserns bool
 	TmpSize           int64
 	Processes         uint64
 
-	// Warn is told what the user should know, a line each; nil drops it.
-	Warn func(line string)
+	// Warn is told what the user should know, a line each, and Say what has happened;
+	// nil drops it.
+	Warn, Say func(line string)
+}
+
+func (o Options) say(format string, a ...any) {
+	if o.Say != nil {
+		o.Say(fmt.Sprintf(format, a...))
+	}
 }
 
 func (o Options) warn(format string, a ...any) {

@@ -19,10 +19,14 @@
 //	plan            the steps; pure
 //	internal/child  the raw child; the only package with unsafe
 //	supervise       signals, terminal, waiting
+//	toolconf        tools' configuration, and how it reads without credentials; pure
 //	state           what lies on disk, and the only writer there
 //	overlay         what a layer changes, and the way of that to the host
 //	share           how the runs of a layer find each other
 //	live            what is saved on the host is seen inside
+//	network         who may be connected to, and by which name
+//	relay           carries packets and bytes between the sandbox and the network
+//	internal/nonblock  system calls of the relay that never wait
 //	internal/early  what must be done before the standard library's inits
 //
 // # Processes
@@ -52,6 +56,8 @@
 //     locked, no_new_privs, no new user namespaces.
 //   - No name on the way to a mount is followed if a build could have made it a
 //     symlink, neither on the host (sources) nor inside (mount points).
+//   - A network namespace with loopback, and an interface of which sbx has the other
+//     end. Each connection is one that sbx makes, if the policy allows it.
 //   - Only descriptors 0 to 2, an environment from an allow-list, no keyring, no
 //     process, signal, socket or terminal shared with anything outside.
 //   - What cannot be enforced is an error. Where a kernel lacks something that is
@@ -86,6 +92,12 @@
 // that is made once, by a short-lived process in the user namespace that owns the
 // overlay; sbx then uses it itself, as the one who made that namespace.
 //
+// The network is relayed by sbx itself (package relay). Chosen against a program
+// beside it, as slirp4netns, which would have to be there; against handing sockets of
+// the host to the build by seccomp, which it could make listen on the host; and
+// against proxies in the environment, which most programs do not know. The price is
+// that each byte goes through sbx, at about four tenths of the speed of loopback.
+//
 // Overlays with an upper are mounted volatile. Chosen against a plain mount:
 // its end writes back everything that is dirty on the upper's file system, other
 // programs' data included, so that `sbx -- true` after a large build took as
@@ -96,6 +108,15 @@
 // Built-in rules below $HOME share one overlay of $HOME, of which only their
 // directories are bound. Chosen against an overlay each, of which ten take as
 // long as all the rest, and against read-only binds, which leave sockets open.
+//
+// The configuration of tools is copied into the private home, without credentials
+// (package toolconf), by a step of the plan. Chosen against a read-only bind, because
+// `git config --global` and `npm config set` are part of many builds, and against
+// showing none, because npm would then ask the public registry for a company's
+// packages. A copy that the build has not changed is replaced when the host's changes;
+// whether it has is told by hashes beside the layer (state.Seeds). What a build has
+// put there stays: it owns its home. Where the plan and another run differ at that
+// moment, the later rename(2) wins.
 //
 // One pivot_root, not two: the tmpfs is mounted over /proc, becomes the root,
 // and the host's root, put below it, is detached at the end. The host's paths

@@ -68,6 +68,7 @@ func (d *doctor) namespaces(m host.Machine) {
 		return
 	}
 	d.t.Pivot = nil
+	d.t.Interface = d.tryNet(with(newRoot, plan.Interface{TUN: m.TUN == nil})...)
 	d.t.Setattr = d.try(with(newRoot, plan.Seal{})...)
 	d.t.Proc = d.try(with(newRoot, plan.Proc{})...)
 	if d.t.Network == nil {

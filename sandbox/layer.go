@@ -3,7 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"math"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -156,6 +156,15 @@ func (s *Session) live() (merged func(overlay.Pair) (fd int, err error), ok bool
 // other runs have it only the journal is brought up to date. It is done as well as
 // it can be: the next run tries again. It gives the number of changes, or -1.
 func (s *Session) settle(atRest bool) int {
+	changes, err := s.Settle(atRest)
+	if errors.Is(err, fs.ErrPermission) && s.Mapped() {
+		s.settleWithin(atRest)
+	}
+	return changes
+}
+
+// Settle is settle for who may open all files of the layer.
+func (s *Session) Settle(atRest bool) (changes int, err error) {
 	pairs := s.Layer.Pairs()
 	empty := true
 	for _, p := range pairs {
@@ -165,15 +174,15 @@ func (s *Session) settle(atRest bool) int {
 		if atRest {
 			s.Layer.DropJournal()
 		}
-		return 0
+		return 0, nil
 	}
 	more := time.AfterFunc(settleAlone, child.UseProcessors)
 	defer more.Stop()
 	list, err := s.Pairs()
 	if err != nil {
-		return -1
+		return -1, err
 	}
-	changes := 0
+	var all []error
 	for _, p := range list {
 		n := 0
 		o, err := p.Open()
@@ -181,11 +190,13 @@ func (s *Session) settle(atRest bool) int {
 			n, err = o.SettleCount(p.Notes, atRest)
 			o.Close()
 		}
-		if changes += n; err != nil {
-			changes = math.MinInt
-		}
+		changes += n
+		all = append(all, err)
 	}
-	return max(changes, -1)
+	if err = errors.Join(all...); err != nil {
+		changes = -1
+	}
+	return changes, err
 }
 
 // settleAlone is how long one processor is enough for.

@@ -12,10 +12,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sbx-build/sbx/sandbox/host"
 	"github.com/sbx-build/sbx/sandbox/internal/child"
 	"github.com/sbx-build/sbx/sandbox/live"
 	"github.com/sbx-build/sbx/sandbox/plan"
 	"github.com/sbx-build/sbx/sandbox/policy"
+	"github.com/sbx-build/sbx/sandbox/relay"
 	"github.com/sbx-build/sbx/sandbox/share"
 	"github.com/sbx-build/sbx/sandbox/state"
 )
@@ -34,12 +36,14 @@ type published struct {
 	server *share.Server
 	lender *lender
 	live   []*live.Watcher
+	ports  []*relay.Published
+	relay  *relay.Relay
 	done   chan struct{}
 }
 
 // publish makes the run known, after a while and at the side.
-func (s *Session) publish(o Options, process *child.Process, p plan.Plan, lock *state.Lock, others *borrowed) *published {
-	pub := &published{done: make(chan struct{})}
+func (s *Session) publish(o Options, process *child.Process, p plan.Plan, f host.Facts, lock *state.Lock, others *borrowed, ports []*relay.Published) *published {
+	pub := &published{done: make(chan struct{}), ports: ports}
 	pub.timer = time.AfterFunc(publishAfter, func() {
 		pub.mu.Lock()
 		defer pub.mu.Unlock()
@@ -47,17 +51,23 @@ func (s *Session) publish(o Options, process *child.Process, p plan.Plan, lock *
 			return
 		}
 		child.UseProcessors()
-		if err := pub.begin(s, o, process, p, lock, others); err != nil && !o.Throwaway {
+		if err := pub.begin(s, o, process, p, f, lock, others); err != nil && !o.Throwaway {
 			o.warn("other runs cannot share the layer with this one: %v", err)
 		}
 	})
 	return pub
 }
 
-func (pub *published) begin(s *Session, o Options, process *child.Process, p plan.Plan, lock *state.Lock, others *borrowed) error {
+func (pub *published) begin(s *Session, o Options, process *child.Process, p plan.Plan, f host.Facts, lock *state.Lock, others *borrowed) error {
 	lent, err := process.Lent()
 	if err != nil {
 		return nil // the sandbox has ended, which is told elsewhere
+	}
+	// First: the command may be waiting for it.
+	ports := pub.ports
+	pub.ports = nil
+	if pub.relay, err = s.connect(o, process, p, f, lent, ports); err != nil {
+		o.warn("the sandbox has no network: %v", err)
 	}
 	pub.lender = newLender(lent, p.Lent(), others)
 	if pub.dir, err = s.Store.MakeRun(s.Run); err != nil {
@@ -66,7 +76,7 @@ func (pub *published) begin(s *Session, o Options, process *child.Process, p pla
 	if !o.NoLive {
 		pub.live = s.watch(o, p, pub.lender)
 	}
-	pub.server, err = share.Serve(pub.dir.Path, s.describe(o, p), pub.watched, pub.lender)
+	pub.server, err = share.Serve(pub.dir.Path, s.describe(o, p), pub.now, pub.lender)
 	if err != nil {
 		return err
 	}
@@ -96,13 +106,16 @@ func (pub *published) around(stop func()) {
 	}
 }
 
-// end takes the run back, and lets go of its mounts. It says how often this run has
-// refreshed one, and mirrored an edit.
-func (pub *published) end() (sum live.Status) {
+// end takes the run back, and lets go of its mounts. It says what was done.
+func (pub *published) end() (sum outcome) {
 	pub.timer.Stop()
 	pub.mu.Lock()
 	defer pub.mu.Unlock()
 	pub.ended = true
+	closePorts(pub.ports)
+	if pub.relay != nil {
+		sum.contacts = pub.relay.Close().Contacts()
+	}
 	if pub.server != nil {
 		pub.server.Close()
 		<-pub.done
@@ -110,8 +123,8 @@ func (pub *published) end() (sum live.Status) {
 	for _, w := range pub.live {
 		w.Stop()
 		s := w.Status()
-		sum.Refreshes += s.Refreshes
-		sum.Mirrors += s.Mirrors
+		sum.refreshes += s.Refreshes
+		sum.mirrors += s.Mirrors
 	}
 	if pub.lender != nil {
 		pub.lender.close()
@@ -120,13 +133,14 @@ func (pub *published) end() (sum live.Status) {
 	return sum
 }
 
-// watched is what is done to show what is edited on the host.
-func (pub *published) watched() []live.Status {
-	var list []live.Status
+// now is what is done to show what is edited on the host, and which ports are published.
+func (pub *published) now(run *share.Run) {
 	for _, w := range pub.live {
-		list = append(list, w.Status())
+		run.Live = append(run.Live, w.Status())
 	}
-	return list
+	if pub.relay != nil {
+		run.Published = pub.relay.Published()
+	}
 }
 
 // describe is what others learn of the run.

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sbx-build/sbx/sandbox/internal/child"
-	"github.com/sbx-build/sbx/sandbox/live"
+	"github.com/sbx-build/sbx/sandbox/relay"
 	"github.com/sbx-build/sbx/sandbox/share"
 	"github.com/sbx-build/sbx/sandbox/state"
 )
@@ -40,18 +40,22 @@ type Record struct {
 	Refreshes int `json:"refreshes,omitempty"`
 	// Mirrors is how many edits it has mirrored for processes that watch.
 	Mirrors int `json:"mirrors,omitempty"`
+	// Network is what the run had to do with the network, in the order in which it
+	// began.
+	Network []relay.Contact `json:"network,omitempty"`
 }
 
 // maxCommand bounds the words of a command that are recorded, and each of them.
 const maxCommand = 64
 
 // record leaves the run's record. A run is not a failure for want of one.
-func (s *Session) record(o Options, status Status, end child.Ending, changes int, shown live.Status) {
+func (s *Session) record(o Options, status Status, end child.Ending, changes int, done outcome) {
 	r := Record{
 		Run: s.Run, Command: shorten(o.Args), Dir: s.Policy.Dir, Tree: s.Tree.Root, Layer: s.Layer.Name,
 		Start: s.started.UTC(), End: time.Now().UTC(), Exit: status.ExitCode(),
 		CPU:    float64(end.Rusage.Utime.Nano()+end.Rusage.Stime.Nano()) / 1e9,
-		MaxRSS: end.Rusage.Maxrss << 10, Refreshes: shown.Refreshes, Mirrors: shown.Mirrors,
+		MaxRSS: end.Rusage.Maxrss << 10, Refreshes: done.refreshes, Mirrors: done.mirrors,
+		Network: done.contacts,
 	}
 	if status.Wait.Signaled() {
 		r.Signal = int(status.Wait.Signal())
@@ -111,6 +115,11 @@ func (r Record) line() []byte {
 	if r.Mirrors != 0 {
 		b = append(b, `,"mirrors":`...)
 		b = strconv.AppendInt(b, int64(r.Mirrors), 10)
+	}
+	if len(r.Network) > 0 {
+		if network, err := json.Marshal(r.Network); err == nil {
+			b = append(append(b, `,"network":`...), network...)
+		}
 	}
 	return append(b, "}\n"...)
 }

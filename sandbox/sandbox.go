@@ -14,7 +14,6 @@ import (
 	"github.com/sbx-build/sbx/sandbox/host"
 	"github.com/sbx-build/sbx/sandbox/internal/child"
 	"github.com/sbx-build/sbx/sandbox/internal/early"
-	"github.com/sbx-build/sbx/sandbox/live"
 	"github.com/sbx-build/sbx/sandbox/plan"
 	"github.com/sbx-build/sbx/sandbox/policy"
 	"github.com/sbx-build/sbx/sandbox/state"
@@ -78,7 +77,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if !lock.Live {
 		indexes = lock.DropIndexes(s.gitDirs(facts))
 	}
-	end, shown, err := s.run(o, b, p, facts, lock, others)
+	end, done, err := s.run(o, b, p, facts, lock, others)
 	if err != nil {
 		return Status{}, err
 	}
@@ -90,6 +89,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 		}
 		changes = s.settle(atRest)
 	}
+	s.sayDenied(o, done)
 	for _, dir := range end.Full {
 		o.warn("%s in the sandbox is full; --tmp-size SIZE gives it more room", dir)
 	}
@@ -98,7 +98,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 		status.Manifests = s.changedManifests()
 	}
 	if !o.Trial {
-		s.record(o, status, end, changes, shown)
+		s.record(o, status, end, changes, done)
 	}
 	if status.ExitCode() != 0 {
 		s.explain(o, facts)
@@ -107,29 +107,36 @@ func (b *Begun) Run(o Options) (Status, error) {
 }
 
 // run runs the plan to its end.
-func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *state.Lock, others *borrowed) (end child.Ending, shown live.Status, err error) {
+func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *state.Lock, others *borrowed) (end child.Ending, done outcome, err error) {
 	given, err := child.IdmappedMounts(p.Idmapped, facts.UIDs, facts.GIDs)
 	if err != nil {
-		return end, shown, err
+		return end, done, err
 	}
 	defer child.CloseAll(given)
+	ports, err := s.publishPorts()
+	if err != nil {
+		return end, done, err
+	}
 	signals := supervise.Take()
 	process, err := b.start(p, given, signals.Taken)
 	if err != nil {
-		return end, shown, err
+		closePorts(ports)
+		return end, done, err
 	}
 	if err := process.Give(others.fds...); err != nil {
 		process.Abandon()
-		return end, shown, err
+		closePorts(ports)
+		return end, done, err
 	}
 	others.closeMounts() // a mount lives for as long as a descriptor of it does
 	if lock.Live && !p.Brings() {
 		if err := lock.Share(); err != nil {
 			process.Abandon()
-			return end, shown, err
+			closePorts(ports)
+			return end, done, err
 		}
 	}
-	sweep := time.AfterFunc(sweepAfter, func() { lock.Sweep(p.WorkDirs) })
+	sweep := time.AfterFunc(sweepAfter, func() { s.sweep(lock, p.WorkDirs) })
 	defer sweep.Stop()
 	if s.Layer.HasJournal() && !o.Throwaway {
 		look := time.AfterFunc(lookAfter, func() { s.warnShadowed(o) })
@@ -137,12 +144,12 @@ func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *
 	}
 	var around func(func())
 	if !o.Trial {
-		pub := s.publish(o, process, p, lock, others)
-		defer func() { shown = pub.end() }()
+		pub := s.publish(o, process, p, facts, lock, others, ports)
+		defer func() { done = pub.end() }()
 		around = pub.around
 	}
 	end, err = supervise.Wait(process, signals, around)
-	return end, shown, err
+	return end, done, err
 }
 
 // sweepAfter is when a run has the time to delete what earlier ones have left: a
@@ -183,6 +190,15 @@ func (s *Session) ready(o Options, lock *state.Lock, p plan.Plan) error {
 		}
 	}
 	if err := lock.Prepare(p.LayerDirs, p.WorkDirs); err != nil {
+		return err
+	}
+	if s.Layer.Mapped() {
+		// Many short runs in a row.
+		if list, crowded := s.Store.Asides(); crowded {
+			deleteAll(list)
+		}
+	}
+	if err := s.keepSeeds(o, lock, p); err != nil {
 		return err
 	}
 	for _, step := range p.Steps {
@@ -271,7 +287,7 @@ func (s *Session) build(o Options, facts host.Facts, uppers []string) (plan.Plan
 		return plan.Plan{}, err
 	}
 	command := plan.Exec{Args: o.Args, Env: s.Environ(), Path: searchPath(s.Vars), KeepIgnored: ignored(facts)}
-	layer := plan.Layer{Dir: s.Layer.Dir, ID: s.Layer.ID(), Borrowed: uppers, Lend: !o.Trial}
+	layer := plan.Layer{Dir: s.Layer.Dir, ID: s.Layer.ID(), Borrowed: uppers, Lend: !o.Trial, Home: s.look(facts)}
 	return plan.Build(s.Policy, facts, layer, filter, command)
 }
 

@@ -3,12 +3,15 @@ package sandbox
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/sbx-build/sbx/sandbox/host"
+	"github.com/sbx-build/sbx/sandbox/network"
 	"github.com/sbx-build/sbx/sandbox/policy"
 	"github.com/sbx-build/sbx/sandbox/state"
+	"github.com/sbx-build/sbx/sandbox/toolconf"
 )
 
 // Session is what the options mean here: which tree, which layer, which policy.
@@ -23,6 +26,9 @@ type Session struct {
 
 	options Options
 	started time.Time
+	// seeds and news are what look has found.
+	seeds *state.Seeds
+	news  []string
 }
 
 // Open finds out what the options mean. It changes nothing on disk.
@@ -63,7 +69,8 @@ func Open(o Options) (*Session, error) {
 		}
 	}
 	rules := policy.System()
-	for _, r := range policy.Toolchains(h, strings.Split(o.Getenv("PATH"), ":"), o.Getenv, host.AbsentBelow(h)) {
+	absent := host.AbsentBelow(h)
+	for _, r := range policy.Toolchains(h, strings.Split(o.Getenv("PATH"), ":"), o.Getenv, absent) {
 		// A toolchain in the tree (.venv/bin, node_modules/.bin) is the tree's.
 		if !within(r.Target, s.Tree.Root, o.With) {
 			rules = append(rules, r)
@@ -71,7 +78,8 @@ func Open(o Options) (*Session, error) {
 	}
 	s.Policy = policy.Policy{
 		Tree: s.Tree.Root, With: o.With, Home: h, Rules: append(rules, o.Rules...),
-		Network: o.Network, Dir: dir, LogicalDir: logical,
+		Conf:    slices.DeleteFunc(toolconf.Files(h, o.Getenv), func(f toolconf.File) bool { return absent(f.Source) }),
+		Network: o.Network, NetAllow: o.NetAllow, Publish: o.Publish, Dir: dir, LogicalDir: logical,
 		Root: o.Root, AllowUserns: o.AllowUserns, TmpSize: o.TmpSize, Processes: o.Processes,
 	}
 	for _, r := range o.Rules {
@@ -102,7 +110,23 @@ func (s *Session) set(dir, logical string) map[string]string {
 	if s.Policy.Home != "" {
 		set["HOME"] = s.Policy.Home
 	}
+	if s.Policy.Network != policy.Host {
+		for name, value := range patience {
+			if !s.asked(name) {
+				set[name] = value
+			}
+		}
+	}
 	return set
+}
+
+// patience is how long npm waits before it asks again, in milliseconds: of a registry
+// that is denied it would ask for more than a minute.
+var patience = map[string]string{"npm_config_fetch_retry_mintimeout": "1000", "npm_config_fetch_retry_maxtimeout": "3000"}
+
+// asked says whether --env is about a variable.
+func (s *Session) asked(name string) bool {
+	return slices.ContainsFunc(s.options.Env, func(r policy.EnvRule) bool { return r.Matches(name) })
 }
 
 // Warnings are what the user should know before the command runs.
@@ -132,6 +156,16 @@ func (s *Session) Warnings(o Options) []string {
 	for _, w := range s.Policy.With {
 		if p := policy.Exposes(w.Source, s.Policy.Home, sockets); p != "" {
 			lines = append(lines, fmt.Sprintf("%s shows %q to the build, which sbx otherwise keeps from it", w.Flag, p))
+		}
+	}
+	for _, v := range s.Vars {
+		if v.Why == policy.NotUnderstood {
+			lines = append(lines, fmt.Sprintf("$%s is not passed, so that requests may go elsewhere than outside: %s; --env %s passes it as it is", v.Name, v.Why, v.Name))
+		}
+	}
+	if s.Policy.Relayed() {
+		if _, err := network.ParseProxies(o.Getenv); err != nil {
+			lines = append(lines, err.Error()+"; connections are made without it")
 		}
 	}
 	if s.Policy.Network == policy.Host {

@@ -1,16 +1,35 @@
 package sandbox
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+
 	"github.com/sbx-build/sbx/sandbox/plan"
 	"github.com/sbx-build/sbx/sandbox/state"
 )
 
 // EmptyTrash deletes everything in the trash of the store.
-func EmptyTrash(s state.Store) error {
+func EmptyTrash(s state.Store) error { return deleteAll(s.Trash()) }
+
+// sweep deletes the work directories that this run and shorter ones have set aside.
+func (s *Session) sweep(lock *state.Lock, work []string) {
+	lock.Sweep(work)
+	if s.Layer.Mapped() {
+		list, _ := s.Store.Asides()
+		deleteAll(list)
+	}
+}
+
+func deleteAll(list []string) error {
 	var first error
-	for _, dir := range s.Trash() {
+	for _, dir := range list {
 		if err := deleteTrash(dir); err != nil && first == nil {
-			first = err
+			e := &state.Error{Do: "delete", What: fmt.Sprintf("%q", dir), Err: err}
+			if errors.Is(err, fs.ErrPermission) {
+				e.Fix = "sudo rm -r " + quoted(dir)
+			}
+			first = e
 		}
 	}
 	return first

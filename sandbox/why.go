@@ -8,7 +8,7 @@ import (
 	"github.com/sbx-build/sbx/sandbox/policy"
 )
 
-// Answer says what a build gets of a path, of a variable or of a command.
+// Answer says what a build gets of a path, of a variable, of a command or of a host.
 type Answer struct {
 	// Subject is what was asked for, and where it leads.
 	Subject string
@@ -21,7 +21,7 @@ type Answer struct {
 }
 
 // Why explains a word: the path that it is, the variable of the caller's
-// environment, the command on its $PATH, or each of these. It runs nothing and
+// environment, the command on its $PATH, or each of these, or the host. It runs nothing and
 // changes nothing on disk.
 func Why(o Options, word string) ([]Answer, error) {
 	o.Args = []string{"true"}
@@ -51,8 +51,11 @@ func Why(o Options, word string) ([]Answer, error) {
 	if a, ok := unset(o.Env, s.Policy.Tree, word); ok && len(answers) == 0 {
 		answers = append(answers, a)
 	}
+	if a, ok := s.host(word); ok && len(answers) == 0 {
+		answers = append(answers, a)
+	}
 	if len(answers) == 0 {
-		return nil, fmt.Errorf("cannot explain %q: there is no such file here, no such variable and no such command on $PATH", word)
+		return nil, fmt.Errorf("cannot explain %q: there is no such file here, no such variable, no such command on $PATH, and it is no host", word)
 	}
 	return answers, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sbx-build/sbx/sandbox/plan"
 	"github.com/sbx-build/sbx/sandbox/policy"
+	"github.com/sbx-build/sbx/sandbox/toolconf"
 )
 
 // path explains a path that was typed as word.
@@ -59,7 +60,12 @@ func (v view) look(path string) (a Answer, shown bool) {
 			a.Text += " (" + o + ")"
 		}
 		a.Text += v.from(at, rest)
+	case plan.Seed:
+		return v.seeded(a, s)
 	case plan.WriteFile:
+		if slices.ContainsFunc(toolconf.Etc, func(f toolconf.File) bool { return f.Source == at.path }) {
+			return v.etcConf(a, real)
+		}
 		a.Text = "written by sbx for the sandbox: the host's is not shown"
 		v.offer(&a, real)
 	default:
@@ -101,8 +107,11 @@ func (v view) onHost(path string) bool {
 
 // bound describes a bind mount.
 func (v view) bound(a Answer, at stand, rest string, s plan.Bind) (Answer, bool) {
-	if s.Staged == plan.LayerName+"/home" {
+	switch {
+	case s.Staged == plan.LayerName+"/home":
 		return v.privateHome(a, at, rest)
+	case policy.Below(s.Source, plan.Scratch):
+		return v.etcConf(a, at.path)
 	}
 	switch v.access(at) {
 	case policy.CopyOnWrite:
@@ -145,6 +154,32 @@ func (v view) privateHome(a Answer, at stand, rest string) (Answer, bool) {
 	if v.onHost(path) {
 		v.offer(&a, path)
 	}
+	return a, true
+}
+
+// seeded describes the configuration of a tool.
+func (v view) seeded(a Answer, s plan.Seed) (Answer, bool) {
+	a.Text = fmt.Sprintf("a copy of the host's with credentials removed, in the private home of the layer %q", v.layer)
+	switch {
+	case s.Have == plan.HasOther:
+		a.Text = fmt.Sprintf("the file of the private home of the layer %q, where a build has made or changed it; if it were removed there, the host's would appear with credentials removed", v.layer)
+	case len(s.Dropped) > 0:
+		list := slices.Compact(slices.Clone(s.Dropped))
+		if len(list) > 8 {
+			list = append(list[:8], "…")
+		}
+		a.Text += "; left out: " + strings.Join(list, ", ")
+	}
+	v.offer(&a, s.Place.Path)
+	a.Purpose = "show it as it is"
+	return a, true
+}
+
+// etcConf describes the configuration of a tool in /etc.
+func (v view) etcConf(a Answer, path string) (Answer, bool) {
+	a.Text = "read-only, the host's with credentials removed"
+	v.offer(&a, path)
+	a.Purpose = "show it as it is"
 	return a, true
 }
 

@@ -20,7 +20,7 @@ func aView() view {
 		"/usr/bin/cc": 0o755, "/usr/bin/gcc": 0o755, "/srv/tools/cc": 0o755, "/srv/tools/only": 0o755, "/usr/share/doc": fs.ModeDir,
 		"/home/me": fs.ModeDir, "/home/me/a:b": 0o644, "/home/me/.config": fs.ModeDir, "/home/me/src/x.c": 0o644, "/home/me/src": fs.ModeDir,
 		"/home/me/lib": fs.ModeDir, "/home/me/lib/f": 0o644, "/home/me/.cargo/registry/r": 0o644,
-		"/etc/hosts": 0o644, "/etc/shadow": 0o640, "/etc/passwd": 0o644, "/dev/kvm": fs.ModeDevice | fs.ModeCharDevice, "/tmp/agent": fs.ModeSocket, "/mnt": fs.ModeDir,
+		"/home/me/.npmrc": 0o600, "/home/me/.gitconfig": 0o644, "/etc/npmrc": 0o644, "/etc/hosts": 0o644, "/etc/shadow": 0o640, "/etc/passwd": 0o644, "/dev/kvm": fs.ModeDevice | fs.ModeCharDevice, "/tmp/agent": fs.ModeSocket, "/mnt": fs.ModeDir,
 	}
 	links := map[string]string{"/usr/bin/gcc": "cc", "/home/me/.ssh": "/mnt", "/usr/loop": "loop"}
 	own := map[string]version{"upper/own.c": file, "upper/gone.c": deleted, "upper/dir": changes, "caches/upper/.cargo/registry/r": file, "home/.profile": file}
@@ -47,11 +47,13 @@ func aView() view {
 			plan.MkDir{Path: "/tmp"}, plan.Writable{Path: "/tmp"}, plan.MkDir{Path: "/var/lib"}, plan.Writable{Path: "/var"},
 			plan.MkDir{Path: "/home"}, plan.MkDir{Path: "/home/me"},
 			plan.Device{Source: "/dev/null", Place: place("/dev/null")},
-			plan.WriteFile{Path: plan.Scratch + "/etc/hosts"}, plan.Whiteout{Path: plan.Scratch + "/etc/shadow"}, plan.MkDir{Path: plan.Scratch + "/etc/ssl"},
+			plan.WriteFile{Path: plan.Scratch + "/etc/hosts"}, plan.WriteFile{Path: plan.Scratch + "/etc/npmrc"}, plan.Whiteout{Path: plan.Scratch + "/etc/shadow"}, plan.MkDir{Path: plan.Scratch + "/etc/ssl"},
 			plan.Overlay{Lower: []string{"/home/me"}, Upper: "u", Work: "w", Place: place(plan.Host + "/dev")},
 			plan.Symlink{Place: place("/bin"), Target: "usr/bin"},
 			plan.Overlay{Lower: []string{plan.Scratch + "/etc", "/etc"}, Place: place("/etc")},
 			plan.Bind{Source: "/state/home", Staged: plan.LayerName + "/home", Place: place("/home/me")},
+			plan.Seed{Place: plan.Place{Path: "/home/me/.npmrc"}, Dropped: []string{"_auth", "_auth", "line 3"}},
+			plan.Seed{Place: plan.Place{Path: "/home/me/.gitconfig"}, Have: plan.HasOther},
 			plan.Bind{Source: "/home/me/.cargo/registry", Staged: "caches/.cargo/registry", Place: place("/home/me/.cargo/registry")},
 			plan.Overlay{Lower: []string{"/home/me/src"}, Upper: plan.Scratch + "/" + plan.LayerName + "/upper", Work: "w", Place: place("/home/me/src")},
 			plan.Bind{Source: "/home/me/lib", Staged: "rw1", Place: place("/srv/lib")},
@@ -88,6 +90,9 @@ func TestViewLook(t *testing.T) {
 		{path: "/home/me/.cargo/registry/r", text: `copy-on-write (built in: cache), layer "default", which has its own version of it`, shown: true},
 		{path: "/home/me/.cargo", text: "not in the sandbox: nothing of $HOME is shown; below it are shown: ~/.cargo/registry; the host has nothing there, or nothing that you may see"},
 		{path: "/home/me/.profile", text: `the file of the private home of the layer "default"; the host's is not shown`, shown: true},
+		{path: "/home/me/.npmrc", text: `a copy of the host's with credentials removed, in the private home of the layer "default"; left out: _auth, line 3; it holds credentials or private data`, flag: "--ro ~/.npmrc", shown: true},
+		{path: "/home/me/.gitconfig", text: `the file of the private home of the layer "default", where a build has made or changed it; if it were removed there, the host's would appear with credentials removed`, flag: "--ro ~/.gitconfig", shown: true},
+		{path: "/etc/npmrc", text: "read-only, the host's with credentials removed", flag: "--ro /etc/npmrc", shown: true},
 		{path: "/home/me/a:b", text: "not in the sandbox: nothing of $HOME is shown", flag: `--ro ~/a\:b`},
 		{path: "/home/me/.config", text: "not in the sandbox: nothing of $HOME is shown; ~/.config/op would be in it, a place of credentials or private data", flag: "--ro ~/.config"},
 		// The private home is not the host's: a link there is not followed.

@@ -84,6 +84,8 @@ func stands(p plan.Plan) []stand {
 			add(s.Path, s)
 		case plan.Whiteout:
 			add(s.Path, s)
+		case plan.Seed:
+			add(s.Place.Path, s)
 		case plan.Writable:
 			add(s.Path, s)
 		case plan.Symlink:

@@ -1,7 +1,11 @@
 package sandbox
 
 import (
+	"fmt"
+	"io/fs"
 	"os"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/idmap"
 	"github.com/sbx-build/sbx/sandbox/plan"
@@ -12,7 +16,10 @@ import (
 // caller's own, as those of --root are.
 func (s *Session) mappedIDs() (uids, gids idmap.Map, ok bool) {
 	uids, gids, ok = state.ParseIDs(s.Layer.IDs())
-	return uids, gids, ok && len(uids)+len(gids) > 2
+	if !ok || len(uids)+len(gids) <= 2 {
+		return nil, nil, false
+	}
+	return uids, gids, true
 }
 
 // Mapped says whether the layer's files belong to more ids than the caller's.
@@ -21,8 +28,13 @@ func (s *Session) Mapped() bool {
 	return ok
 }
 
+// fileCapabilities open the files of all ids of a user namespace to the caller.
+var fileCapabilities = []int{unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_FOWNER}
+
 // Within runs sbx itself, which sees the host as it is, in a user namespace with the
-// ids of the layer, as its root, to whom every file of the layer is open.
+// ids of the layer, where every file of the layer is open to it. It stays the caller:
+// what it makes, on the host or beside the layer's files, belongs to that. And it stays
+// in the caller's pid namespace, as runs do not talk to what is in another.
 func (s *Session) Within(args, env []string) (Status, error) {
 	uids, gids, _ := s.mappedIDs()
 	self, err := os.Executable()
@@ -30,8 +42,9 @@ func (s *Session) Within(args, env []string) (Status, error) {
 		return Status{}, err
 	}
 	p := plan.Plan{
-		Steps: []plan.Step{plan.MapIDs{UIDs: uids, GIDs: gids}, plan.SetIDs{UID: 0, GID: 0}, plan.TieToParent{}},
-		Exec:  plan.Exec{Args: append([]string{self}, args[1:]...), Env: env},
+		Namespaces: plan.Namespaces{User: true},
+		Steps:      []plan.Step{plan.MapIDs{UIDs: uids, GIDs: gids}, plan.Ambient{Keep: fileCapabilities}, plan.TieToParent{}},
+		Exec:       plan.Exec{Args: append([]string{self}, args[1:]...), Env: env},
 	}
 	process, err := (*Begun)(nil).start(p, nil)
 	if err != nil {
@@ -39,4 +52,40 @@ func (s *Session) Within(args, env []string) (Status, error) {
 	}
 	end, err := process.Wait(nil)
 	return Status{Wait: end.Status}, err
+}
+
+// settleWithin settles the layer in the map: what --root leaves, in directories of ids
+// that the caller is not, is not the caller's to remove. The caller has the lock, and
+// the process that does it ends with the caller.
+func (s *Session) settleWithin(atRest bool) error {
+	args := []string{"sbx", "settle", "--state", s.Store.Root, "--source", s.Tree.Root, "--layer", s.Layer.Name}
+	if atRest {
+		args = append(args, "--at-rest")
+	}
+	_, err := s.Within(args, os.Environ())
+	return err
+}
+
+// owner makes directories of the layer the caller's own again, as root inside can. It is
+// nil for a layer of the caller's own ids.
+func (s *Session) owner() state.Own {
+	uids, gids, ok := s.mappedIDs()
+	if !ok {
+		return nil
+	}
+	return func(path string) error {
+		chown := plan.Plan{
+			Steps: []plan.Step{plan.MapIDs{UIDs: uids, GIDs: gids}, plan.SetIDs{UID: 0, GID: 0}, plan.TieToParent{}, plan.NoNewPrivs{}},
+			Exec:  plan.Exec{Args: []string{"chown", "-h", "--", fmt.Sprintf("%d:%d", os.Geteuid(), os.Getegid()), path}, Path: []string{"/bin", "/usr/bin"}},
+		}
+		process, err := (*Begun)(nil).start(chown, nil)
+		if err != nil {
+			return err
+		}
+		end, err := process.Wait(nil)
+		if err == nil && end.Status.ExitStatus() != 0 {
+			err = fs.ErrPermission
+		}
+		return err
+	}
 }

@@ -35,7 +35,7 @@ func verb(args []string) ([]string, error) {
 	case strings.HasPrefix(first, "-"):
 		return append([]string{args[0], "run"}, args[1:]...), nil
 	default:
-		if first == "trash" && len(args) == 4 || first == "version" {
+		if first == "trash" && len(args) == 4 || first == "settle" && len(args) >= 8 || first == "version" {
 			return args, nil
 		}
 		if first == "layer" {
@@ -150,6 +150,8 @@ func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, s
 	open := func(f func(*cli.Context) error) cli.ActionFunc {
 		return readable(o, status, func(c *cli.Context) (*output, error) { return nil, f(c) })
 	}
+	// first is open, for a verb that changes something.
+	first := func(f func(*cli.Context) error) cli.ActionFunc { return mapped(o, status, open(f)) }
 	switch verb {
 	case "run":
 		return &cli.Command{Name: verb, Flags: append(runFlags(o), runOnlyFlags(o)...), Action: func(c *cli.Context) error {
@@ -166,9 +168,9 @@ func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, s
 	case "diff":
 		return &cli.Command{Name: verb, Flags: append(placeFlags(o), diffFlags()...), Action: readable(o, status, func(c *cli.Context) (*output, error) { return printDiff(c, o, r, status) })}
 	case "pull":
-		return &cli.Command{Name: verb, Flags: append(placeFlags(o), pullFlags()...), Action: open(func(c *cli.Context) error { return pull(c, o, r, status) })}
+		return &cli.Command{Name: verb, Flags: append(placeFlags(o), pullFlags()...), Action: first(func(c *cli.Context) error { return pull(c, o, r, status) })}
 	case "drop":
-		return &cli.Command{Name: verb, Flags: append(placeFlags(o), dropFlags()...), Action: open(func(c *cli.Context) error { return drop(c, o, r, status) })}
+		return &cli.Command{Name: verb, Flags: append(placeFlags(o), dropFlags()...), Action: first(func(c *cli.Context) error { return drop(c, o, r, status) })}
 	case "layer list":
 		return &cli.Command{Name: verb, Flags: layerListFlags(o), Action: func(c *cli.Context) error { return layerList(c, o, r) }}
 	case "layer copy":
@@ -176,7 +178,7 @@ func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, s
 	case "layer rm":
 		return &cli.Command{Name: verb, Flags: placeOnly(o, "C", "source", "state"), Action: func(c *cli.Context) error { return layerRemove(c, o, r) }}
 	case "export":
-		return &cli.Command{Name: verb, Flags: append(placeFlags(o), exportFlags()...), Action: func(c *cli.Context) error { return exportLayer(c, o, r) }}
+		return &cli.Command{Name: verb, Flags: append(placeFlags(o), exportFlags()...), Action: func(c *cli.Context) error { return exportLayer(c, o, r, status) }}
 	case "import":
 		return &cli.Command{Name: verb, Flags: append(placeFlags(o), importFlags()...), Action: func(c *cli.Context) error { return importLayer(c, o, r) }}
 	case "gc":
@@ -195,6 +197,8 @@ func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, s
 		return &cli.Command{Name: verb, Flags: placeFlags(o), Action: func(c *cli.Context) error { return completion(c, o) }}
 	case "trash":
 		return &cli.Command{Name: verb, Flags: placeFlags(o), Action: func(c *cli.Context) error { return emptyTrash(c, o) }}
+	case "settle":
+		return &cli.Command{Name: verb, Flags: append(placeFlags(o), &cli.BoolFlag{Name: "at-rest"}), Action: func(c *cli.Context) error { return settle(c, o) }}
 	case "version":
 		return &cli.Command{Name: verb, Action: func(*cli.Context) error { fmt.Println(version()); return nil }}
 	}

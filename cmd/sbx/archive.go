@@ -17,7 +17,7 @@ func exportFlags() []cli.Flag {
 }
 
 // exportLayer is `sbx export >FILE`.
-func exportLayer(c *cli.Context, o *sandbox.Options, r *report) error {
+func exportLayer(c *cli.Context, o *sandbox.Options, r *report, status *int) error {
 	if c.Args().Present() {
 		return usagef("sbx export >"+shell([]string{c.Args().First()}), "cannot export to %q: the archive goes to standard output", c.Args().First())
 	}
@@ -30,6 +30,12 @@ func exportLayer(c *cli.Context, o *sandbox.Options, r *report) error {
 	}
 	if !s.Layer.Exists() {
 		return noLayer(s)
+	}
+	if s.Mapped() && !capable() {
+		// Of an archive that has begun nothing can be taken back.
+		end, err := s.Within(os.Args, os.Environ())
+		*status = end.ExitCode()
+		return err
 	}
 	m := newMeter(r, "exported")
 	out := bufio.NewWriterSize(os.Stdout, 1<<20)

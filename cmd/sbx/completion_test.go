@@ -39,8 +39,8 @@ var offers = []struct {
 }{
 	{"sbx re", []string{"reset"}, true},
 	{"sbx ", []string{"completion", "diff", "doctor", "drop", "export", "gc", "help", "import", "layer", "path", "plan", "pull", "reset", "run", "status", "why"}, false},
-	{"sbx --ne", []string{"--net"}, true},
-	{"sbx --net ", []string{"host", "none"}, true},
+	{"sbx --ne", []string{"--net", "--net-allow"}, true},
+	{"sbx --net ", []string{"host", "internet", "none"}, true},
 	{"sbx --rm --net h", []string{"host"}, true},
 	{"sbx run --net h", []string{"host"}, true},
 	{"sbx plan --net=h", []string{"host"}, true},

@@ -35,6 +35,7 @@
 //   - the programs of the system, read-only;
 //   - of $HOME nothing but toolchains, read-only, and the caches of build
 //     tools, copy-on-write. The home itself is private, and kept with the layer;
+//     in it is the configuration of build tools, with credentials removed;
 //   - an /etc with users, host name and resolver of its own, and without keys
 //     and passwords;
 //   - its own /proc, /sys, /dev, /tmp, /var and /run, and no network but
@@ -64,7 +65,8 @@
 // SBX_SOURCE is the source tree, as --source, and SBX_STATE the state directory,
 // as --state. Inside, SBX is 1, and SBX_RUN, SBX_TREE and SBX_LAYER name the run,
 // the source tree and the layer. Of the caller's variables those on a list of
-// harmless ones pass; sbx plan --env lists what passes and what does not.
+// harmless ones pass, and those that name registries without user names and
+// passwords; sbx plan --env lists what passes and what does not.
 //
 // # Exit status
 //

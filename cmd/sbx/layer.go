@@ -124,3 +124,17 @@ func emptyTrash(c *cli.Context, o *sandbox.Options) error {
 	}
 	return sandbox.EmptyTrash(store)
 }
+
+// settle is the hidden verb by which a run settles its layer in the layer's id map. The
+// run has the lock.
+func settle(c *cli.Context, o *sandbox.Options) error {
+	if !capable() || c.Args().Present() {
+		return usagef("sbx status", "cannot settle the layer: that is for a run to do, at its end")
+	}
+	s, err := sandbox.Open(*o)
+	if err != nil {
+		return err
+	}
+	_, err = s.Settle(c.Bool("at-rest"))
+	return err
+}

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/sandbox"
+	"github.com/sbx-build/sbx/sandbox/policy"
 )
 
 func main() {
@@ -41,5 +42,6 @@ func run(args []string, begun *sandbox.Begun) int {
 func options(r *report) *sandbox.Options {
 	// getcwd(2), not $PWD: the real path.
 	dir, _ := unix.Getwd()
-	return &sandbox.Options{Dir: dir, Environ: os.Environ(), Warn: func(line string) { r.line("warning: %s", line) }}
+	return &sandbox.Options{Dir: dir, Environ: os.Environ(), Network: policy.Internet,
+		Warn: func(line string) { r.line("warning: %s", line) }, Say: func(line string) { r.line("%s", line) }}
 }

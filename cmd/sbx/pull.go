@@ -38,6 +38,7 @@ func pull(c *cli.Context, o *sandbox.Options, r *report, status *int) error {
 	return pullPaths(o, r, status, sandbox.PullRequest{
 		Request: sandbox.Request{Paths: paths, All: c.Bool("all"), Include: c.StringSlice("include")},
 		Unsafe:  c.Bool("unsafe"), Keep: c.Bool("keep"), DryRun: c.Bool("dry-run"),
+		Wanted: o.Getenv(wantedName) != "",
 	})
 }
 

@@ -52,6 +52,38 @@ func readable(o *sandbox.Options, status *int, action func(*cli.Context) (*outpu
 	}
 }
 
+// mapped makes an action on a layer with more ids than the caller's begin in the
+// layer's map: halfway through, what has been done would be nothing to do any more.
+func mapped(o *sandbox.Options, status *int, action cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if s, err := sandbox.Open(*o); err == nil && s.Mapped() && !capable() {
+			if code, err := again(*o, nil); err == nil {
+				*status = code
+				return nil
+			}
+		}
+		return action(c)
+	}
+}
+
+// wantedName is the variable by which sbx pull knows that it is for a run's --pull.
+const wantedName = "SBX_WANTED"
+
+// pullWithin is the --pull of a run whose layer has more ids than the caller's. done is
+// false where it has not begun.
+func pullWithin(o *sandbox.Options, pulls []string, status *int) (done bool) {
+	s, err := sandbox.Open(*o)
+	if err != nil || !s.Mapped() || capable() {
+		return false
+	}
+	args := []string{"sbx", "pull", "-C", o.Dir, "--state", s.Store.Root, "--source", s.Tree.Root, "--layer", s.Layer.Name, "--"}
+	end, err := s.Within(append(args, pulls...), append(os.Environ(), wantedName+"=1"))
+	if err == nil {
+		*status = end.ExitCode()
+	}
+	return err == nil
+}
+
 func finished(out *output, err error) error {
 	if out == nil {
 		return err

@@ -28,6 +28,15 @@ func runFlags(o *sandbox.Options) []cli.Flag {
 			return err
 		})
 	}
+	publish := func(name string) cli.Flag {
+		return set(name, "lead the host's port `[ADDR:]HOST` to the sandbox's port SANDBOX", func(s string) error {
+			p, err := policy.ParsePublish(s)
+			if err == nil {
+				o.Publish = append(o.Publish, p)
+			}
+			return err
+		})
+	}
 	return append(placeFlags(o),
 		&cli.BoolFlag{Name: "rm", Usage: "use a layer of this run alone, and delete it", Destination: &o.Throwaway},
 		rule("ro", policy.ReadOnly, false, "show `SRC[:DST]` read-only"),
@@ -49,10 +58,19 @@ func runFlags(o *sandbox.Options) []cli.Flag {
 			}
 			return err
 		}),
-		set("net", "the network: none or host", func(s string) (err error) {
+		set("net", "the network: internet, none or host", func(s string) (err error) {
 			o.Network, err = policy.ParseNetwork(s)
 			return err
 		}),
+		set("net-allow", "allow connections to `NAME[:PORT]`, *.SUFFIX, CIDR or localhost:PORT", func(s string) error {
+			r, err := policy.ParseNetAllow(s)
+			if err == nil {
+				o.NetAllow = append(o.NetAllow, r)
+			}
+			return err
+		}),
+		publish("publish"),
+		publish("p"),
 		&cli.BoolFlag{Name: "root", Usage: "be uid 0 inside", Destination: &o.Root},
 		&cli.BoolFlag{Name: "allow-userns", Usage: "allow user namespaces inside", Destination: &o.AllowUserns},
 		set("tmp-size", "limit /tmp, /var, /run and /dev/shm together", func(s string) (err error) {

@@ -73,7 +73,9 @@ func TestRunFlagsOrder(t *testing.T) {
 
 func TestRunFlagsRefuse(t *testing.T) {
 	for _, tt := range []struct{ line, text string }{
-		{"--net internet", "it is none or host"},
+		{"--net inet", "it is internet, none or host"},
+		{"--net-allow https://example.com/", "--net-allow"},
+		{"--publish 70000", "--publish"},
 		{"--max-processes 0", "a number of processes"},
 		{"--max-processes -1", "a number of processes"},
 		{"--tmp-size lots", "as a size"},

@@ -36,6 +36,7 @@ func runCommand(args []string, o *sandbox.Options, r *report, pulls []string, be
 	end.Reraise()
 	*status = end.ExitCode()
 	switch {
+	case len(pulls) > 0 && *status == 0 && pullWithin(o, pulls, status):
 	case len(pulls) > 0 && *status == 0:
 		return pullPaths(o, r, status, sandbox.PullRequest{Request: sandbox.Request{Paths: pulls}, Wanted: true})
 	case len(end.Manifests) > 0:

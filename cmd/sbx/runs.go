@@ -13,12 +13,14 @@ import (
 
 	"github.com/sbx-build/sbx/sandbox"
 	"github.com/sbx-build/sbx/sandbox/live"
+	"github.com/sbx-build/sbx/sandbox/relay"
 	"github.com/sbx-build/sbx/sandbox/state"
 )
 
 // runOnlyFlags are the flags of run that change nothing of the plan.
 func runOnlyFlags(o *sandbox.Options) []cli.Flag {
 	return []cli.Flag{
+		&cli.BoolFlag{Name: "verbose", Usage: "say at once what the network denies", Destination: &o.Verbose},
 		&cli.StringFlag{Name: "join", Usage: "enter the namespaces of the run `RUN`", Destination: &o.Join},
 		&cli.BoolFlag{Name: "no-live", Usage: "do not look for what is edited on the host meanwhile", Destination: &o.NoLive},
 		&cli.StringSliceFlag{Name: "pull", Usage: "pull what matches `GLOB` when the command has succeeded"},
@@ -48,6 +50,8 @@ type runJSON struct {
 	Start   time.Time `json:"start"`
 	// Live is what the run does to show what is edited on the host.
 	Live []live.Status `json:"live,omitempty"`
+	// Published are the ports of the host's that lead into the sandbox.
+	Published []string `json:"published,omitempty"`
 }
 
 // listRuns is `sbx ps`.
@@ -64,7 +68,7 @@ func listRuns(c *cli.Context, o *sandbox.Options) error {
 		if r.Silent {
 			r.Command = []string{"(does not answer)"}
 		}
-		list = append(list, runJSON{r.ID, r.PID, r.Tree, r.Layer, r.Dir, r.Command, time.Unix(r.Started, 0).UTC(), r.Live})
+		list = append(list, runJSON{r.ID, r.PID, r.Tree, r.Layer, r.Dir, r.Command, time.Unix(r.Started, 0).UTC(), r.Live, r.Published})
 	}
 	if c.Bool("json") {
 		return printJSON(os.Stdout, list)
@@ -75,6 +79,10 @@ func listRuns(c *cli.Context, o *sandbox.Options) error {
 	}
 	for _, r := range list {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Run, age(r.Start), printable(r.Layer), printable(r.Tree), printable(words(r.Command)))
+		if len(r.Published) > 0 {
+			w.Flush()
+			fmt.Printf("    published %s\n", printable(strings.Join(r.Published, ", ")))
+		}
 		if c.Bool("v") {
 			w.Flush()
 			printLive(r.Live)
@@ -224,6 +232,32 @@ func printRecord(r sandbox.Record) {
 	}
 	if r.Changes != nil {
 		row("layer had", "%s", count(int64(*r.Changes), "change", "changes"))
+	}
+	w.Flush()
+	printContacts(r.Network)
+}
+
+// printContacts lists what a run had to do with the network.
+func printContacts(list []relay.Contact) {
+	if len(list) == 0 {
+		return
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "\nNETWORK\tPROTO\tCOUNT\tUP\tDOWN\tFIRST\tLAST")
+	for _, c := range list {
+		place, proto := c.Place(), c.Proto
+		if c.Name != "" && c.Addr != "" {
+			place += " (" + c.Addr + ")"
+		}
+		if proto == "" {
+			proto = "name"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s", printable(place), proto, c.Count, size(int64(c.Up)), size(int64(c.Down)),
+			c.First.Local().Format("15:04:05"), c.Last.Local().Format("15:04:05"))
+		if c.Denied != "" {
+			fmt.Fprintf(w, "\tdenied: %s", printable(c.Denied))
+		}
+		fmt.Fprintln(w)
 	}
 	w.Flush()
 }

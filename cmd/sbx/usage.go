@@ -19,7 +19,7 @@ command line begins with a flag or with "--", and means run.
 const synopsis = `Usage:
     sbx [run] [FLAG...] -- COMMAND [ARG...]
     sbx plan [FLAG...] [--env | --seccomp] [-- COMMAND [ARG...]]
-    sbx why [FLAG...] PATH | NAME
+    sbx why [FLAG...] PATH | NAME | HOST
     sbx path [PLACE...] [FILE]
     sbx status [PLACE...] [--all] [--json | --porcelain | -z] [PATH...]
     sbx diff [PLACE...] [--stat|--name-only|--binary] [--exit-code] [PATH...]
@@ -60,7 +60,14 @@ const runUsage = `Flags of run, plan and why (FLAG):
     --with DIR[:DST]     Join DIR to the source tree, in the same layer.
     --env NAME           Pass the variable NAME of the caller's environment, or
                          all that match a pattern as 'MW_*', or set NAME=VALUE.
-    --net none|host      The network. Default: none.
+    --net internet|none|host
+                         The network. Default: internet.
+    --net-allow HOST     Allow connections to HOST, too: NAME[:PORT], *.SUFFIX,
+                         an address or CIDR, or localhost:PORT.
+    -p, --publish [ADDR:]HOST:SANDBOX
+                         Lead the host's port HOST to the port SANDBOX inside.
+                         One port means both; "auto" means all that servers
+                         inside listen at.
     --root               Be uid 0 inside, without a privilege outside.
     --allow-userns       Allow user namespaces inside.
     --tmp-size SIZE      Limit /tmp, /var, /run and /dev/shm, together, to SIZE
@@ -69,6 +76,7 @@ const runUsage = `Flags of run, plan and why (FLAG):
 `
 
 const runOnlyUsage = `Flags of run alone:
+    --verbose            Say at once what the network denies, not at the end.
     --pull GLOB          When the command has succeeded, pull what matches, as
                          sbx pull GLOB does. May be repeated.
     --no-live            Do not look for what is edited on the host while the
@@ -138,7 +146,10 @@ the command writes there goes into a layer: the host's files never change, and
 the next run sees what the last one wrote. The system's programs are read-only.
 Nothing of $HOME is there but toolchains (read-only) and the caches of build
 tools (copy-on-write); the home inside is private, and kept with the layer.
-/tmp, /var and /run are empty at the start of each run.
+The configuration of npm, pnpm, yarn, pip, uv, go, cargo, git, maven and
+composer appears in it with credentials removed, so that they use the same
+registries (sbx why ~/.npmrc); what a command makes of it there stays. /tmp,
+/var and /run are empty at the start of each run.
 
 The source tree is --source, else $SBX_SOURCE, else the nearest directory above
 that has version control, else the nearest that has layers, else the working
@@ -149,8 +160,8 @@ const planProse = `sbx plan prints what sbx run would do for the same command li
 line, and does nothing.
 `
 
-const whyProse = `sbx why says what becomes of a path, of a variable or of a command: which rule
-shows, hides or drops it, and the flag that would change it.
+const whyProse = `sbx why says what becomes of a path, of a variable, of a command or of a host:
+which rule shows, hides, drops or denies it, and the flag that would change it.
 `
 
 const pathProse = `sbx path prints where the layer has its version of FILE, for example to move a
@@ -253,14 +264,29 @@ the layer has no version of its own. What a process holds open stays as it was
 until it lets go: sbx ps -v lists that. --no-live switches it off.
 `
 
-const networkProse = `Network. With --net none there is nothing but a loopback of the sandbox's own.
---net host is the network of the host, with the services on its localhost.
+const networkProse = `Network. With --net internet, the default, the command reaches the public
+internet. It does not reach the host's localhost, other addresses of the host,
+its network, private addresses, and the metadata services of clouds. With --net
+none there is nothing but a loopback of the sandbox's own. --net host is the
+network of the host, with the services on its localhost.
+
+--net-allow adds to that, and may be repeated: --net none --net-allow NAME is a
+list of what is allowed. NAME may have private addresses, but not the host's
+own; *.SUFFIX is every name below SUFFIX; localhost:PORT is a port of the host's
+localhost, inside at localhost:PORT. Where not all of the internet is allowed,
+no other name is looked up, and TLS must be for the name that was allowed. What
+was denied is said at the end, with the flag that would allow it; sbx log RUN
+lists what was reached, and sbx why NAME explains.
+
+A proxy in $HTTPS_PROXY, $HTTP_PROXY or $ALL_PROXY, apart from $NO_PROXY, is
+used by sbx; the command knows nothing of it.
 `
 
 const environmentProse = `Environment. Variables that hold settings of compilers and build tools pass to
-the command; all others are dropped (sbx plan --env lists both). The value in
---env NAME=VALUE can be seen by others on the host while sbx runs; --env NAME
-cannot. sbx itself reads
+the command; all others are dropped (sbx plan --env lists both). Those that name
+registries (GOPROXY, npm_config_registry, PIP_INDEX_URL, CARGO_REGISTRIES_*)
+pass without user names and passwords. The value in --env NAME=VALUE can be seen
+by others on the host while sbx runs; --env NAME cannot. sbx itself reads
     SBX_SOURCE           the source tree, as --source
     SBX_STATE            the state directory, as --state
 and sets inside
@@ -292,22 +318,24 @@ const filesProse = `Files:
 
 const examples = `Examples:
     sbx -- make -j4
-    sbx --net host -- npm ci
+    sbx -- npm ci
+    sbx --net none --net-allow registry.example.com -- npm ci
+    sbx -p 5173 -- npm run dev
     sbx --with ../lib -- go build ./...
     sbx --hide .env --ro ~/.config/tool -- make test
     sbx why ~/.ssh
     sbx pull package.json package-lock.json
-    sbx run --pull 'package*.json' --net host -- npm install lodash
+    sbx run --pull 'package*.json' -- npm install lodash
     sbx run --join last -- gdb -p 12
     sbx pull 'vendor/**/*.php'
     sbx export | ssh HOST sbx import -C DIR
-    alias composer='sbx --net host -- composer'
+    alias composer='sbx -- composer'
 `
 
 // parts are what `sbx help VERB` prints below the synopsis of the verb.
 var parts = map[string][]string{
 	"run":        {runProse, placeUsage, runUsage, runOnlyUsage, rulesProse, layersProse, liveProse, networkProse, environmentProse, statusProse},
-	"plan":       {planProse, planUsage, placeUsage, runUsage},
+	"plan":       {planProse, planUsage, placeUsage, runUsage, networkProse},
 	"why":        {whyProse, placeUsage, runUsage},
 	"path":       {pathProse, placeUsage},
 	"status":     {statusVerbProse, statusUsage, placeUsage, guardProse},

@@ -13,11 +13,17 @@ import (
 )
 
 // flagLine is a line of the usage that describes a flag.
-var flagLine = regexp.MustCompile(`(?m)^    --?([A-Za-z][a-z-]*)( |$)`)
+var flagLine = regexp.MustCompile(`(?m)^    (?:-[a-z], )?--?([A-Za-z][a-z-]*)( |$)`)
+
+// shortLine is one that describes a short form beside it.
+var shortLine = regexp.MustCompile(`(?m)^    -([a-z]), --`)
 
 func described(text string) []string {
 	var names []string
 	for _, m := range flagLine.FindAllStringSubmatch(text, -1) {
+		names = append(names, m[1])
+	}
+	for _, m := range shortLine.FindAllStringSubmatch(text, -1) {
 		names = append(names, m[1])
 	}
 	slices.Sort(names)

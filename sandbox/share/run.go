@@ -34,6 +34,8 @@ type Run struct {
 	Silent bool `json:"-"`
 	// Live is what the run does to show what is edited on the host.
 	Live []live.Status `json:"live,omitempty"`
+	// Published are the ports of the host's that lead into the sandbox.
+	Published []string `json:"published,omitempty"`
 	// Policy is what someone who joins the run must hold to.
 	Policy json.RawMessage `json:"policy,omitempty"`
 }
@@ -68,18 +70,18 @@ type Server struct {
 	fd     int
 	dir    string
 	run    Run
-	live   func() []live.Status
+	now    func(*Run)
 	lender Lender
 }
 
-// Serve makes the socket in a directory that exists. Answer does the work; live gives
-// Run.Live.
-func Serve(dir string, run Run, live func() []live.Status, lender Lender) (*Server, error) {
+// Serve makes the socket in a directory that exists. Answer does the work; now fills in
+// what of a run changes.
+func Serve(dir string, run Run, now func(*Run), lender Lender) (*Server, error) {
 	fd, err := listen(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the socket of the run: %w", err)
 	}
-	return &Server{fd: fd, dir: dir, run: run, live: live, lender: lender}, nil
+	return &Server{fd: fd, dir: dir, run: run, now: now, lender: lender}, nil
 }
 
 // Close ends Answer.
@@ -124,7 +126,7 @@ func (s *Server) answer(c int) {
 	fds = nil
 	switch q.Ask {
 	case askRun:
-		r.Run.Live = s.live()
+		s.now(&r.Run)
 	case askMounts:
 		fds, err = s.lender.Mounts()
 	case askNamespaces:

@@ -4,7 +4,7 @@
 # _sbx_value_flag says whether a flag takes a value.
 _sbx_value_flag() {
     case $1 in
-    -C | --source | --state | --layer | --ro | --rw | --cow | --hide | --dev | --with | --env | --net | --include | --pull | --join | --tmp-size | --max-processes) return 0 ;;
+    -C | --source | --state | --layer | --ro | --rw | --cow | --hide | --dev | --with | --env | --net | --net-allow | --publish | -p | --include | --pull | --join | --tmp-size | --max-processes) return 0 ;;
     esac
     return 1
 }
@@ -20,7 +20,7 @@ _sbx_flag_value() {
     -C | --source | --state | --cow | --with) _sbx_dirs ;;
     --ro | --rw | --hide) _sbx_files ;;
     --dev) cur=${cur:-/dev/}; _sbx_files ;;
-    --net) _sbx_reply 'none host' ;;
+    --net) _sbx_reply 'internet none host' ;;
     --layer) _sbx_reply "$("${place[@]}" layers 2>/dev/null)" ;;
     --env) [[ $verb == plan && $cur == -* ]] || mapfile -t COMPREPLY < <(compgen -v -- "$cur") ;;
     esac
@@ -63,7 +63,7 @@ _sbx_command() {
 _sbx() {
     local cur=${COMP_WORDS[COMP_CWORD]} verb='' flag='' i=1 word
     local place=("${COMP_WORDS[0]}" completion)
-    local run='--rm --ro --rw --cow --hide --dev --with --env --net --root --allow-userns --tmp-size --max-processes'
+    local run='--rm --ro --rw --cow --hide --dev --with --env --net --net-allow --publish -p --root --allow-userns --tmp-size --max-processes'
     local where='-C --source --state --layer'
     COMPREPLY=()
 
@@ -118,7 +118,7 @@ _sbx() {
     done
 
     case $verb in
-    run) word="$where $run --no-live --pull --join --" ;;
+    run) word="$where $run --no-live --verbose --pull --join --" ;;
     plan) word="$where $run --seccomp --" ;;
     why) word="$where $run" ;;
     path) word=$where ;;

@@ -28,7 +28,7 @@ function __sbx_parse
                 if test $verb != plan; or not string match -q -- '-*' $words[2]
                     set -e words[1]
                 end
-            case -C --source --state --layer --ro --rw --cow --hide --dev --with --net --include --pull --join --tmp-size --max-processes
+            case -C --source --state --layer --ro --rw --cow --hide --dev --with --net --net-allow --publish -p --include --pull --join --tmp-size --max-processes
                 set -e words[1]
             case '-*'
             case '*'
@@ -123,7 +123,9 @@ complete -c sbx -n "__sbx_in $run" -l hide -r -F -d hide
 complete -c sbx -n "__sbx_in $run" -l dev -r -F -d 'show a device'
 complete -c sbx -n "__sbx_in $run" -l with -x -a '(__sbx_pair)' -d 'join a directory to the source tree'
 complete -c sbx -n "__sbx_in $run" -l env -x -a '(set -nx)' -d 'pass a variable'
-complete -c sbx -n "__sbx_in $run" -l net -x -a 'none host' -d 'the network'
+complete -c sbx -n "__sbx_in $run" -l net -x -a 'internet none host' -d 'the network'
+complete -c sbx -n "__sbx_in $run" -l net-allow -x -d 'allow connections to a host'
+complete -c sbx -n "__sbx_in $run" -s p -l publish -x -a 'auto' -d 'lead a port of the host inside'
 complete -c sbx -n "__sbx_in $run" -l root -d 'be uid 0 inside'
 complete -c sbx -n "__sbx_in $run" -l allow-userns -d 'allow user namespaces inside'
 complete -c sbx -n "__sbx_in $run" -l tmp-size -x -d 'limit /tmp, /var, /run and /dev/shm'
@@ -150,6 +152,7 @@ complete -c sbx -n '__sbx_in ps log' -l json -d 'print JSON'
 complete -c sbx -n '__sbx_in stop' -l kill -d 'by SIGKILL, at once'
 complete -c sbx -n '__sbx_in run' -l pull -x -d 'pull what matches afterwards'
 complete -c sbx -n '__sbx_in run' -l no-live -d 'do not look for edits on the host'
+complete -c sbx -n '__sbx_in run' -l verbose -d 'say at once what the network denies'
 complete -c sbx -n '__sbx_in ps' -s v -d 'say what is done to show edits'
 complete -c sbx -n '__sbx_in run' -l join -x -d 'enter the namespaces of a run'
 complete -c sbx -n '__sbx_in reset' -l force -d 'end the runs first'

@@ -86,7 +86,9 @@ _sbx() {
         '*--dev=[show a device]:device:_files -W /dev -P /dev/'
         '*--with=[join a directory to the source tree]:directory:_sbx_pair -/'
         '*--env=[pass a variable]:variable:_sbx_env'
-        '--net=[the network]:network:(none host)'
+        '--net=[the network]:network:(internet none host)'
+        '*--net-allow=[allow connections to a host]:host:'
+        '*'{-p,--publish=}'[lead a port of the host inside]:[ADDR\:]HOST\:SANDBOX:(auto)'
         '--root[be uid 0 inside]'
         '--allow-userns[allow user namespaces inside]'
         '--tmp-size=[limit /tmp, /var, /run and /dev/shm]:size:'
@@ -115,7 +117,7 @@ _sbx() {
     curcontext=${curcontext%:*}-$verb:
 
     case $verb in
-    run) _arguments -S : $run '--no-live[do not look for edits on the host]' '*--pull=[pull what matches afterwards]:glob:' '--join=[enter the namespaces of a run]:run:' '(-)1:command:_command_names -e' '*::arguments:_normal' ;;
+    run) _arguments -S : $run '--no-live[do not look for edits on the host]' '--verbose[say at once what the network denies]' '*--pull=[pull what matches afterwards]:glob:' '--join=[enter the namespaces of a run]:run:' '(-)1:command:_command_names -e' '*::arguments:_normal' ;;
     plan) _arguments -S : $run '--seccomp[print the system call filter]' '(-)1:command:_command_names -e' '*::arguments:_normal' ;;
     why) _arguments -S : $run '1:path or name:_sbx_why' ;;
     path) _arguments -S : $place '1:file:_files' ;;
