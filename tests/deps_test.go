@@ -22,29 +22,34 @@ const module = "github.com/sbx-build/sbx"
 // direction of the pipeline, from flags to policy, plan, program and process. A
 // package that is not listed may not exist.
 var mayImport = map[string][]string{
-	"cmd/sbx":                {"sandbox", "sandbox/host", "sandbox/live", "sandbox/overlay", "sandbox/policy", "sandbox/plan", "sandbox/state"},
-	"sandbox":                {"idmap", "seccomp", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/live", "sandbox/overlay", "sandbox/plan", "sandbox/policy", "sandbox/share", "sandbox/state", "sandbox/supervise"},
-	"sandbox/share":          {"sandbox/live"},
-	"sandbox/live":           {"sandbox/overlay", "sandbox/state"},
-	"sandbox/overlay":        {"sandbox/state"},
-	"sandbox/policy":         {},
-	"sandbox/host":           {"idmap", "sandbox/internal/early", "sandbox/policy"},
-	"sandbox/plan":           {"idmap", "seccomp", "sandbox/host", "sandbox/policy"},
-	"sandbox/internal/child": {"idmap", "sandbox/plan"},
-	"sandbox/internal/early": {},
-	"sandbox/state":          {"idmap", "sandbox/policy"},
-	"sandbox/supervise":      {"sandbox/internal/child"},
-	"idmap":                  {},
-	"seccomp":                {},
-	"tests":                  {},
-	"tests/victim":           {},
-	"tests/notify":           {},
+	"cmd/sbx":                   {"sandbox", "sandbox/host", "sandbox/live", "sandbox/overlay", "sandbox/policy", "sandbox/plan", "sandbox/relay", "sandbox/state"},
+	"sandbox":                   {"idmap", "seccomp", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/live", "sandbox/network", "sandbox/overlay", "sandbox/plan", "sandbox/policy", "sandbox/relay", "sandbox/share", "sandbox/state", "sandbox/supervise", "sandbox/toolconf"},
+	"sandbox/share":             {"sandbox/live"},
+	"sandbox/live":              {"sandbox/overlay", "sandbox/state"},
+	"sandbox/overlay":           {"sandbox/state"},
+	"sandbox/network":           {"sandbox/policy"},
+	"sandbox/relay":             {"sandbox/network", "sandbox/plan", "sandbox/policy", "sandbox/internal/nonblock"},
+	"sandbox/internal/nonblock": {},
+	"sandbox/policy":            {"sandbox/toolconf"},
+	"sandbox/toolconf":          {},
+	"sandbox/host":              {"idmap", "sandbox/internal/early", "sandbox/policy", "sandbox/toolconf"},
+	"sandbox/plan":              {"idmap", "seccomp", "sandbox/host", "sandbox/policy"},
+	"sandbox/internal/child":    {"idmap", "sandbox/plan"},
+	"sandbox/internal/early":    {},
+	"sandbox/state":             {"idmap", "sandbox/policy"},
+	"sandbox/supervise":         {"sandbox/internal/child"},
+	"idmap":                     {},
+	"seccomp":                   {},
+	"tests":                     {},
+	"tests/caller":              {},
+	"tests/victim":              {},
+	"tests/notify":              {},
 }
 
 // mayUse has, for each package that is dangerous, heavy or impure, who may
 // import it.
 var mayUse = map[string][]string{
-	"unsafe":                         {"sandbox/internal/child", "tests/victim"},
+	"unsafe":                         {"sandbox/internal/child", "sandbox/internal/nonblock", "tests/victim"},
 	"github.com/fsnotify/fsnotify":   {"tests/notify"},
 	"github.com/urfave/cli/v2":       {"cmd/sbx"},
 	"github.com/syndtr/gocapability": {"sandbox/plan", "sandbox/host"},
@@ -52,14 +57,17 @@ var mayUse = map[string][]string{
 	// Only its lcs: the root package compiles a regular expression at every start.
 	"github.com/aymanbagabas/go-udiff": {"sandbox/overlay"},
 	"github.com/klauspost/compress":    {"sandbox/overlay"},
-	"golang.org/x/sys":                 {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/live", "sandbox/overlay", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "seccomp", "tests/victim"},
+	"golang.org/x/sys":                 {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/internal/nonblock", "sandbox/live", "sandbox/network", "sandbox/overlay", "sandbox/relay", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "seccomp", "tests/victim", "tests/caller"},
+	// Only the wire format of DNS; package net starts with more than the whole of sbx.
+	"golang.org/x/net": {"sandbox/network", "tests/caller"},
 	// The parts that are data and pure functions ask the machine for nothing.
-	"os":        {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/live", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim", "tests/notify"},
+	"os":        {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/internal/child", "sandbox/internal/early", "sandbox/live", "sandbox/network", "sandbox/relay", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim", "tests/caller", "tests/notify"},
 	"os/exec":   {"sandbox", "idmap", "cmd/sbx", "tests", "tests/victim", "sandbox/host"},
-	"os/signal": {"sandbox/supervise", "sandbox/host", "cmd/sbx", "tests/victim"},
-	"time":      {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/live", "sandbox/overlay", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim"},
+	"os/signal": {"sandbox/supervise", "sandbox/host", "cmd/sbx", "tests/victim", "tests/caller"},
+	"time":      {"cmd/sbx", "sandbox", "sandbox/host", "sandbox/live", "sandbox/network", "sandbox/overlay", "sandbox/relay", "sandbox/share", "sandbox/state", "sandbox/supervise", "idmap", "tests", "tests/victim", "tests/caller"},
 	// Slow to start: half a millisecond and more, in a program that is to cost
 	// less than five.
+	"net":      {"tests/victim", "tests/caller"},
 	"net/http": {},
 	"regexp":   {},
 	"log":      {},
@@ -67,9 +75,10 @@ var mayUse = map[string][]string{
 
 // dependencies are the modules that sbx is made of. smetrics comes with cli, and
 // finds the nearest verb or flag.
-var dependencies = []string{"github.com/aymanbagabas/go-udiff", "github.com/klauspost/compress", "github.com/syndtr/gocapability", "github.com/urfave/cli/v2", "github.com/xrash/smetrics", "golang.org/x/sys"}
+var dependencies = []string{"github.com/aymanbagabas/go-udiff", "github.com/klauspost/compress", "github.com/syndtr/gocapability", "github.com/urfave/cli/v2", "github.com/xrash/smetrics", "golang.org/x/net", "golang.org/x/sys"}
 
-// helpers are the modules of programs that the tests build.
+// helpers are the modules of programs that the tests build, and of packages that sbx
+// does not use yet.
 var helpers = []string{"github.com/fsnotify/fsnotify"}
 
 // listed is what `go list -json` tells of a package.

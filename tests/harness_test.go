@@ -21,9 +21,9 @@ import (
 	"time"
 )
 
-// sbxPath and victimPath are the programs under test and the attacker, built
-// once in a directory that every user can reach.
-var sbxPath, victimPath string
+// sbxPath, victimPath and callerPath are the program under test, the attacker, and an
+// honest program, built once in a directory that every user can reach.
+var sbxPath, victimPath, callerPath string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -34,8 +34,8 @@ func run(m *testing.M) int {
 		err = os.Chmod(dir, 0o755)
 	}
 	if err == nil {
-		sbxPath, victimPath = filepath.Join(dir, "sbx"), filepath.Join(dir, "victim")
-		err = errors.Join(goBuild(sbxPath, "../cmd/sbx"), goBuild(victimPath, "./victim"))
+		sbxPath, victimPath, callerPath = filepath.Join(dir, "sbx"), filepath.Join(dir, "victim"), filepath.Join(dir, "caller")
+		err = errors.Join(goBuild(sbxPath, "../cmd/sbx"), goBuild(victimPath, "./victim"), goBuild(callerPath, "./caller"))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "cannot build what is to be tested:", err)

@@ -1,9 +1,14 @@
 package tests
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
+	"strconv"
 	"testing"
+
+	"github.com/sbx-build/sbx/idmap"
 )
 
 // missing skips a test for a reason. With SBX_MUST_WORK=1, as in CI, that is a
@@ -46,5 +51,39 @@ func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs to be run by root")
+	}
+}
+
+// needSubIDs skips where the account cannot have subordinate ids. An account that was
+// invented gets them: newuidmap(1) wants a user who has a name, so it becomes one, in
+// /etc/passwd, for as long as the test takes. The tools for that lock the files.
+func (a account) needSubIDs(t testing.TB) {
+	t.Helper()
+	needTool(t, "newuidmap", "newgidmap")
+	name := fmt.Sprintf("sbx-test-%d", a.UID)
+	if os.Getuid() == 0 {
+		needTool(t, "groupadd", "groupdel", "useradd", "userdel")
+		do := func(program string, args ...string) {
+			t.Helper()
+			if text, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+				missing(t, "there can be no user with subordinate ids here: %s: %v\n%s", program, err, text)
+			}
+		}
+		do("groupadd", "--gid", strconv.Itoa(a.GID), name)
+		t.Cleanup(func() { exec.Command("groupdel", name).Run() })
+		do("useradd", "--uid", strconv.Itoa(a.UID), "--gid", name, "--no-create-home", "--home-dir", a.Home, "--shell", "/bin/sh", name)
+		// It takes the ids back, and mostly the group; --force, because what empties the
+		// trash may still be at work.
+		t.Cleanup(func() {
+			if text, err := exec.Command("userdel", "--force", name).CombinedOutput(); err != nil {
+				t.Errorf("cannot delete the user %s: %v\n%s", name, err, text)
+			}
+		})
+	} else if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	uids, gids, err := idmap.SubIDs(name, uint32(a.UID))
+	if err != nil || len(uids) == 0 || len(gids) == 0 {
+		missing(t, "%s has no subordinate ids (subuid(5)): %v", name, err)
 	}
 }

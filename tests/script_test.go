@@ -34,6 +34,7 @@ import (
 //	unchanged DIR          compare
 //	need TOOL…             a missing tool is a skip, and a failure in CI
 //	needroot               root alone can set the rest of the script up
+//	needsubids             the account has subordinate ids
 //	needuserns             the host side needs a user namespace of its own
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/script/*.txtar")
@@ -47,8 +48,8 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames: true,
 		ContinueOnError:    true,
 		Setup:              setupScript,
-		// [subids]: the scripts' user has subordinate ids. Users that a test
-		// invents have none; one that runs the tests may.
+		// [subids]: the scripts' user has subordinate ids without needsubids. Users that a
+		// test invents have none; one that runs the tests may.
 		Condition: func(cond string) (bool, error) {
 			if cond != "subids" {
 				return false, fmt.Errorf("unknown condition %q", cond)
@@ -73,6 +74,7 @@ func TestScripts(t *testing.T) {
 			"unchanged":  scriptUnchanged,
 			"need":       scriptNeed,
 			"needroot":   func(ts *testscript.TestScript, _ bool, _ []string) { needRoot(scriptState(ts).t) },
+			"needsubids": func(ts *testscript.TestScript, _ bool, _ []string) { s := scriptState(ts); s.account.needSubIDs(s.t) },
 			"needuserns": func(ts *testscript.TestScript, _ bool, _ []string) { needUserNS(scriptState(ts).t) },
 		},
 	})

@@ -5,7 +5,8 @@
 //
 //	victim "read /etc/shadow" "kill 1 9" "sys io_uring_setup"
 //
-// It is run outside the sandbox too, to show that an attack is one.
+// It is run outside the sandbox too, to show that an attack is one. Where "together" comes
+// first, each attack has a process of its own, and all are made at the same time.
 package main
 
 import (
@@ -13,7 +14,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +28,7 @@ var verbs = map[string]func(args []string) error{
 	"ptrace": ptrace, "vmread": vmread, "getfd": getfd, "kill": kill, "prlimit": prlimit,
 	"descriptors": descriptors, "strings": findStrings, "fork": forkMany, "daemon": daemon, "hold": hold,
 	"connect": connect, "socket": socket, "listen": listen,
+	"talk": talk, "pktinfo": pktinfo, "guess": guess, "netlink": netlink, "queries": queries,
 	"sys": sys, "mknod": mknod, "ioctl": ioctl, "whiteout": whiteout, "reopen": reopen,
 	"shmget": shmget, "semget": semget, "msgget": msgget, "mqopen": mqOpen, "mqunlink": mqUnlink, "keys": keys, "fault": fault, "deep": deep, "swap": swap,
 }
@@ -35,6 +39,10 @@ var said []string
 func say(format string, a ...any) { said = append(said, fmt.Sprintf(format, a...)) }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "together" {
+		together(os.Args[2:])
+		return
+	}
 	for _, attack := range os.Args[1:] {
 		words := strings.Split(attack, " ")
 		said = nil
@@ -54,6 +62,24 @@ func main() {
 		}
 		fmt.Println()
 	}
+}
+
+// together makes attacks at the same time, as most of them may have to wait.
+func together(attacks []string) {
+	var group sync.WaitGroup
+	turn := make(chan bool, 64)
+	for _, attack := range attacks {
+		group.Go(func() {
+			turn <- true
+			defer func() { <-turn }()
+			text, err := exec.Command("/proc/self/exe", attack).Output()
+			if err != nil {
+				text = fmt.Appendf(nil, "%s: %v\n", attack, err)
+			}
+			os.Stdout.Write(text)
+		})
+	}
+	group.Wait()
 }
 
 // name is an errno's, or the error as it is.
