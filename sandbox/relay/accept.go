@@ -95,10 +95,7 @@ func (r *Relay) takeStream(fd int, from netip.AddrPort) {
 		r.drop(host)
 		return
 	}
-	remote := netip.Addr{}
-	if len(fl.dest.addrs) > 0 {
-		remote = fl.dest.addrs[0].Addr()
-	}
+	remote := fl.dest.reached
 	rec := r.record.allowed(fl.dest.flow(remote))
 	c := r.join(fd, host, rec, nil)
 	switch {
@@ -120,7 +117,7 @@ func (r *Relay) takeLocal(fd int, port uint16) {
 		netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port),
 		netip.AddrPortFrom(netip.IPv6Loopback(), port),
 	}
-	r.connect(to, func(host int, errno unix.Errno) {
+	r.connect(to, func(host int, _ netip.AddrPort, errno unix.Errno) {
 		if errno != 0 {
 			abort(fd)
 			return

@@ -15,13 +15,14 @@ type connecting struct {
 	addrs []netip.AddrPort // not tried yet
 	tried []*attempt
 	errno unix.Errno // of the first that failed
-	done  func(fd int, errno unix.Errno)
+	done  func(fd int, to netip.AddrPort, errno unix.Errno)
 }
 
 // attempt is a socket that is being connected.
 type attempt struct {
 	d  *connecting
 	fd int
+	to netip.AddrPort
 }
 
 // nextAfter is how long an address has before the next is tried beside it (RFC 8305).
@@ -30,7 +31,7 @@ const nextAfter = 250 * time.Millisecond
 // connect makes a connection. done is called in the loop, mostly later: with a socket
 // that is watched, or with the errno of connect(2). EMFILE says that there are no
 // descriptors.
-func (r *Relay) connect(addrs []netip.AddrPort, done func(fd int, errno unix.Errno)) *connecting {
+func (r *Relay) connect(addrs []netip.AddrPort, done func(fd int, to netip.AddrPort, errno unix.Errno)) *connecting {
 	d := &connecting{r: r, addrs: addrs, done: done}
 	r.dials++
 	d.next()
@@ -57,7 +58,7 @@ func (d *connecting) next() {
 		d.failed(errno)
 	}
 	if d.done != nil && len(d.tried) == 0 {
-		d.end(-1, d.errno)
+		d.end(-1, netip.AddrPort{}, d.errno)
 	}
 }
 
@@ -84,7 +85,7 @@ func (d *connecting) try(a netip.AddrPort) unix.Errno {
 		unix.Close(fd)
 		return errnoOf(err)
 	}
-	t := &attempt{d, fd}
+	t := &attempt{d, fd, a}
 	if err := d.r.watch(fd, edge, t); err != nil {
 		unix.Close(fd)
 		return errnoOf(err)
@@ -101,7 +102,7 @@ func (t *attempt) ready(events uint32) {
 	}
 	if nonblock.Connected(t.fd) && !itself(t.fd) {
 		d.remove(t)
-		d.end(t.fd, 0)
+		d.end(t.fd, t.to, 0)
 		return
 	}
 	errno, err := unix.GetsockoptInt(t.fd, unix.SOL_SOCKET, unix.SO_ERROR)
@@ -134,10 +135,10 @@ func (d *connecting) remove(t *attempt) {
 	}
 }
 
-func (d *connecting) end(fd int, errno unix.Errno) {
+func (d *connecting) end(fd int, to netip.AddrPort, errno unix.Errno) {
 	done := d.done
 	d.r.cancel(d)
-	done(fd, errno)
+	done(fd, to, errno)
 }
 
 // cancel gives a connection up; done is not called any more.

@@ -28,8 +28,8 @@
 //
 // # What a build cannot do
 //
-//   - Reach the listening socket itself: it is bound to the interface (SO_BINDTODEVICE),
-//     through which only packets come that sbx has written.
+//   - Make the listening socket a way out: of what connects to it, only those stay that
+//     have an X:y which was offered, and then as the connection that it was offered for.
 //   - Be taken for another connection: packets are believed to be of the sandbox only with
 //     its address, and those of the listening socket only from there and to an X:y that has
 //     been made up.

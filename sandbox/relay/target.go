@@ -20,6 +20,8 @@ type dest struct {
 	port  uint16
 	// addrs are those that are allowed, in the order in which they are tried.
 	addrs []netip.AddrPort
+	// reached is the one that is connected.
+	reached netip.Addr
 	// proxy is the HTTP proxy that makes the connection; addrs are then the proxy's.
 	proxy *network.Proxy
 	// at, where it is valid, is what the proxy is told in place of the name.
@@ -124,11 +126,11 @@ func (r *Relay) begin(fl *stream) {
 }
 
 func (r *Relay) dialStream(fl *stream) {
-	d := r.connect(fl.dest.addrs, func(fd int, errno unix.Errno) {
+	d := r.connect(fl.dest.addrs, func(fd int, to netip.AddrPort, errno unix.Errno) {
 		fl.dial = nil
 		switch errno {
 		case 0:
-			fl.host = fd
+			fl.host, fl.dest.reached = fd, to.Addr()
 			if fl.dest.proxy != nil && !fl.dest.rewritten() {
 				r.askProxy(fl)
 				return
