@@ -20,8 +20,11 @@ func runCommand(args []string, o *sandbox.Options, r *report, pulls []string, be
 	if v := o.Args[0]; os.Args[1] != "run" && !slices.Contains(os.Args, "--") && slices.Contains(verbs, v) {
 		return usagef("sbx "+v+" [FLAG…]   (or, to run the program: sbx … -- "+v+")", "cannot tell whether %q is a verb or the command: verbs come first, and a command follows --", v)
 	}
-	if o.Join != "" && (o.Throwaway || o.Layer != "" || len(o.Rules)+len(o.With) > 0 || len(pulls) > 0) {
+	if o.Join != "" && (o.Throwaway || o.Layer != "" || len(o.Rules)+len(o.With)+len(o.NetAllow)+len(o.Publish) > 0 || len(pulls) > 0) {
 		return usagef("sbx run --join "+o.Join+" -- "+shell(o.Args), "cannot use rules, layers or --pull together with --join: the command has what the run has")
+	}
+	if o.Network == policy.Host && len(o.NetAllow)+len(o.Publish) > 0 {
+		return usagef("sbx --net host -- "+shell(o.Args), "cannot use --net-allow or --publish together with --net host: the command has all of the host's network, and its ports")
 	}
 	if o.Throwaway && len(pulls) > 0 {
 		return usagef("sbx --pull "+shell(pulls[:1])+" -- "+shell(o.Args), "cannot use --pull together with --rm: nothing of the layer is left to pull")
