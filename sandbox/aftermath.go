@@ -62,7 +62,7 @@ func (s *Session) changedManifests() []string {
 			if notes.Journal != nil && notes.Mirrors(filepath.Join(dir, name)).Looks(st) {
 				continue
 			}
-			if time.Unix(0, st.Ctime).After(s.started) {
+			if !time.Unix(0, st.Ctime).Before(s.ticked) {
 				if path, err := filepath.Rel(sub, filepath.Join(dir, name)); err == nil {
 					list = append(list, path)
 				}

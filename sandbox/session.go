@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sbx-build/sbx/sandbox/host"
 	"github.com/sbx-build/sbx/sandbox/network"
 	"github.com/sbx-build/sbx/sandbox/policy"
@@ -26,6 +28,9 @@ type Session struct {
 
 	options Options
 	started time.Time
+	// ticked is the same by the clock that files have their times of, which stands still
+	// for up to ten milliseconds (CLOCK_REALTIME_COARSE in clock_getres(2)).
+	ticked time.Time
 	// seeds and news are what look has found.
 	seeds *state.Seeds
 	news  []string
@@ -37,7 +42,7 @@ func Open(o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{Run: newRun(), options: o, started: time.Now()}
+	s := &Session{Run: newRun(), options: o, started: time.Now(), ticked: tick()}
 	h := o.Home()
 	s.Store, err = state.Find(o.State, dir, o.Getenv)
 	if err != nil {
@@ -92,6 +97,15 @@ func Open(o Options) (*Session, error) {
 	}
 	s.Vars = policy.Environment(o.Environ, o.Env, s.set(dir, logical), s.Tree.Root)
 	return s, nil
+}
+
+// tick is the time that a file would get now.
+func tick() time.Time {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &ts) != nil {
+		return time.Now()
+	}
+	return time.Unix(ts.Unix())
 }
 
 // set are the variables that sbx itself gives.
