@@ -32,30 +32,14 @@ func newGuarded(t *testing.T) *guarded {
 		io.WriteString(c, "SECRET\n")
 	}
 	for _, at := range []string{"0.0.0.0:" + guardedPort, "[::]:" + guardedPort, "0.0.0.0:1", "[::]:1"} {
+		network := "tcp6"
 		if strings.HasPrefix(at, "0") {
-			g.in(g.host, func() {
-				l, err := net.Listen("tcp4", at)
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { l.Close() })
-				go func() {
-					for {
-						c, err := l.Accept()
-						if err != nil {
-							return
-						}
-						secret(c)
-						c.Close()
-					}
-				}()
-			})
+			network = "tcp4"
 			g.packets(g.host, at, func(c net.PacketConn, b []byte, from net.Addr) { g.came.Add(1); c.WriteTo([]byte("SECRET"), from) })
-			continue
 		}
 		var l net.Listener
 		var err error
-		g.in(g.host, func() { l, err = net.Listen("tcp6", at) })
+		g.in(g.host, func() { l, err = net.Listen(network, at) })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,8 @@
 //
 // # What holds
 //
-//   - Where names are allowed one by one, no query for another leaves the machine.
+//   - Where names are allowed one by one, no query for another leaves the machine, but
+//     for services of theirs: two short labels in front (RFC 8552).
 //   - Each of those has an address of its own inside, so that each connection is
 //     by exactly one name. Who else is on the same server does not matter.
 //   - The decision is made on the address that is connected to, after the last

@@ -83,7 +83,7 @@ type ping struct {
 	key  pingKey
 	fd   int
 	id   uint16
-	rec  *contact
+	rec  *Contact
 	last time.Time
 }
 

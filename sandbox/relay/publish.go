@@ -233,7 +233,7 @@ func (e *entrance) done() {
 		r.drop(e.fd)
 		return
 	}
-	rec := &contact{}
+	rec := &Contact{}
 	r.join(e.fd, e.guest.fd, rec, nil).start()
 }
 

@@ -53,7 +53,7 @@ const (
 
 // join joins two sockets that are watched, of which a is the program's. Nothing moves
 // before start. over, if not nil, is called at the end.
-func (r *Relay) join(a, b int, rec *contact, over func()) *conn {
+func (r *Relay) join(a, b int, rec *Contact, over func()) *conn {
 	c := &conn{r: r, over: over}
 	c.side[0] = side{conn: c, fd: a, to: &c.side[1], bytes: &rec.Up}
 	c.side[1] = side{conn: c, fd: b, to: &c.side[0], bytes: &rec.Down}

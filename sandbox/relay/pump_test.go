@@ -65,11 +65,11 @@ func tcpPair(t testing.TB) (a, b int) {
 
 // through joins two connections, and gives their outer ends: the program's and the
 // host's.
-func through(t testing.TB, r *Relay, look func([]byte, bool) (bool, bool)) (program, host *os.File, rec *contact) {
+func through(t testing.TB, r *Relay, look func([]byte, bool) (bool, bool)) (program, host *os.File, rec *Contact) {
 	t.Helper()
 	pa, pb := tcpPair(t)
 	ha, hb := tcpPair(t)
-	rec = &contact{}
+	rec = &Contact{}
 	r.do(func() {
 		if r.watch(pb, edge, nil) != nil || r.watch(hb, edge, nil) != nil {
 			t.Error("the sockets cannot be watched")

@@ -29,8 +29,6 @@ type Contact struct {
 	Fix    string `json:"fix,omitempty"`
 }
 
-type contact = Contact
-
 // Place is NAME:PORT or ADDR:PORT.
 func (c *Contact) Place() string {
 	d := network.Denied{Flow: network.Flow{Name: c.Name, Port: c.Port}}
@@ -43,9 +41,9 @@ func (c *Contact) Place() string {
 // Record is what a run has reached of the network, and what not.
 type Record struct {
 	mu   sync.Mutex
-	list map[contactKey]*contact
-	// denials are how many of them are denied, more how many are beyond the bound.
-	denials, more int
+	list map[contactKey]*Contact
+	// denials are how many of them are denied.
+	denials int
 	// told is told of each denial the first time.
 	told func(*network.Denied)
 }
@@ -62,15 +60,15 @@ type contactKey struct {
 const maxContacts = 4096
 
 func newRecord(told func(*network.Denied)) *Record {
-	return &Record{list: map[contactKey]*contact{}, told: told}
+	return &Record{list: map[contactKey]*Contact{}, told: told}
 }
 
 // note finds the entry, or makes it.
-func (r *Record) note(key contactKey, name string, addr netip.Addr) *contact {
+func (r *Record) note(key contactKey, name string, addr netip.Addr) *Contact {
 	now := time.Now()
 	c := r.list[key]
 	if c == nil {
-		c = &contact{Name: name, Port: key.port, Proto: key.proto, First: now}
+		c = &Contact{Name: name, Port: key.port, Proto: key.proto, First: now}
 		if addr.IsValid() {
 			c.Addr = addr.String()
 		}
@@ -79,7 +77,6 @@ func (r *Record) note(key contactKey, name string, addr netip.Addr) *contact {
 			n = r.denials
 		}
 		if n >= maxContacts {
-			r.more++
 			return c
 		}
 		if key.denied {
@@ -93,7 +90,7 @@ func (r *Record) note(key contactKey, name string, addr netip.Addr) *contact {
 }
 
 // allowed notes a connection that is made. The counts of the entry are the loop's.
-func (r *Record) allowed(f network.Flow) *contact {
+func (r *Record) allowed(f network.Flow) *Contact {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	host := f.Name

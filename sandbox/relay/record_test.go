@@ -16,7 +16,7 @@ func TestRecordBounds(t *testing.T) {
 	}
 	r.allowed(network.Flow{Name: "example.com", Addr: netip.MustParseAddr("93.184.216.1"), Port: 443})
 	list := r.Contacts()
-	if len(list) != maxContacts+1 || list[maxContacts].Name != "example.com" || r.more != 2*maxContacts {
-		t.Errorf("%d contacts, %d more", len(list), r.more)
+	if len(list) != maxContacts+1 || list[maxContacts].Name != "example.com" || r.denials != maxContacts {
+		t.Errorf("%d contacts, %d of them denied", len(list), r.denials)
 	}
 }

@@ -19,7 +19,7 @@ type datagram struct {
 	key  streamKey
 	to   netip.AddrPort // as the program knows it
 	fd   int
-	rec  *contact
+	rec  *Contact
 	last time.Time
 	// waiting are packets that came while it was decided.
 	waiting [][]byte

@@ -106,16 +106,16 @@ func TestPrepareMapped(t *testing.T) {
 		if err := k.Prepare([]string{"upper", "work"}, []string{"work"}); err != nil {
 			t.Fatal(err)
 		}
-		if there(l.Dir + "/work/work") {
+		if there(filepath.Join(l.Dir, "work", "work")) {
 			t.Fatal("the work directory is not fresh")
 		}
-		write(t, l.Dir+"/work/work/x")
+		write(t, filepath.Join(l.Dir, "work", "work", "x"))
 		list, crowded := s.Asides()
 		if len(list) != i || crowded != (i > asides) {
 			t.Fatalf("after %d runs there are %d, crowded: %v", i+1, len(list), crowded)
 		}
 		for _, dir := range list {
-			if _, _, ok := TrashIDs(dir); !ok || !there(Content(dir)+"/work/x") {
+			if _, _, ok := TrashIDs(dir); !ok || !there(filepath.Join(Content(dir), "work", "x")) {
 				t.Errorf("%s has not the directory and its ids", dir)
 			}
 		}
