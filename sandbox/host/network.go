@@ -2,13 +2,27 @@ package host
 
 import (
 	"golang.org/x/sys/unix"
+
+	"github.com/sbx-build/sbx/sandbox/policy"
 )
 
 // network looks at what the sandbox's network can be made of.
-func (f *Facts) network() {
-	f.TUN = canOpen("/dev/net/tun")
+func (f *Facts) network(p policy.Policy) {
+	f.TUN = canOpen(tunDevice)
+	if f.Idmapped || p.Root && !f.UIDs.Single() {
+		// The sandbox opens it with ids that are not the caller's.
+		f.TUN = f.TUN && openToAll(tunDevice)
+	}
 	f.IPv6 = hasIPv6()
 	f.Ping = canPing()
+}
+
+const tunDevice = "/dev/net/tun"
+
+// openToAll says whether anybody may open a file for reading and writing.
+func openToAll(path string) bool {
+	var st unix.Stat_t
+	return unix.Stat(path, &st) == nil && st.Mode&0o006 == 0o006
 }
 
 // canOpen says whether the device can be opened. A node's mode does not tell: it may

@@ -46,7 +46,7 @@ func Probe(p policy.Policy) (Facts, error) {
 	dirs, warnings := gitDirs(p, mounts)
 	f.GitDirs, f.Warnings = dirs, append(f.Warnings, warnings...)
 	if p.Relayed() {
-		f.network()
+		f.network(p)
 	}
 	f.Landlock = LandlockABI()
 	f.IgnoreHUP = signal.Ignored(unix.SIGHUP)
