@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"os"
+	"strings"
 
 	"github.com/sbx-build/sbx/sandbox/host"
 	"github.com/sbx-build/sbx/sandbox/internal/child"
@@ -24,9 +25,31 @@ func Begin() *Begun {
 		return nil
 	}
 	child.Unpin()
-	first := plan.First(uint32(os.Geteuid()), uint32(os.Getegid()), host.LandlockABI())
+	var wire *plan.Interface
+	if relayed(os.Args[1:]) {
+		tun, ipv6 := host.Wire()
+		wire = &plan.Interface{TUN: tun, IPv6: ipv6}
+	}
+	first := plan.First(uint32(os.Geteuid()), uint32(os.Getegid()), host.LandlockABI(), wire)
 	process, err := child.Launch(plan.Namespaces{Net: true}, first)
 	return &Begun{process, err}
+}
+
+// relayed guesses from the command line whether the run will have a network. A wrong
+// guess costs the time of a second clone.
+func relayed(args []string) bool {
+	relayed := true
+	for _, a := range args {
+		switch {
+		case a == "--":
+			return relayed
+		case a == "--net=none":
+			relayed = false
+		case strings.HasPrefix(a, "--net-allow"):
+			return true
+		}
+	}
+	return relayed
 }
 
 // Abandon ends what was begun, unless it has been run.
@@ -39,7 +62,16 @@ func (b *Begun) Abandon() {
 
 // start runs the plan in the child that was begun, or in a new one where it does
 // not fit.
-func (b *Begun) start(p plan.Plan, given []int, before ...func()) (*child.Process, error) {
+func (b *Begun) start(p plan.Plan, given []int) (*child.Process, error) {
+	process, err := b.advance(p, given)
+	if err == nil {
+		process.Go()
+	}
+	return process, err
+}
+
+// advance is start, but the child waits where it comes to the layer.
+func (b *Begun) advance(p plan.Plan, given []int) (*child.Process, error) {
 	if b == nil || b.err == nil && (b.process == nil || !b.process.Fits(p)) {
 		b.Abandon()
 		process, err := child.Launch(p.Namespaces, nil, given...)
@@ -50,5 +82,5 @@ func (b *Begun) start(p plan.Plan, given []int, before ...func()) (*child.Proces
 	}
 	process := b.process
 	b.process = nil
-	return process, process.Start(p, before...)
+	return process, process.Advance(p)
 }

@@ -69,8 +69,10 @@
 // (package child, entry.go). Chosen against doing one after the other: making
 // namespaces takes the kernel as long as the runtime takes to start, and a fork
 // costs least when nothing has been touched yet. The first steps of a plan must
-// therefore not depend on the policy; a plan that begins otherwise costs a second
-// clone. The price is an entry point of our own (-ldflags=-E=sbx_start) with a
+// therefore not depend on the policy, of which only whether there is a network is
+// guessed (relayed); a plan that begins otherwise costs a second clone. The steps that
+// follow are those that do without the layer (Plan.Outside), so that sbx can make that
+// ready meanwhile. The price is an entry point of our own (-ldflags=-E=sbx_start) with a
 // hundred lines that run without a runtime; without the flag sbx clones later, and
 // is otherwise the same. Revisit when making namespaces becomes cheap.
 //

@@ -1,12 +1,10 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +14,7 @@ import (
 	"github.com/sbx-build/sbx/sandbox/internal/early"
 	"github.com/sbx-build/sbx/sandbox/plan"
 	"github.com/sbx-build/sbx/sandbox/policy"
+	"github.com/sbx-build/sbx/sandbox/relay"
 	"github.com/sbx-build/sbx/sandbox/state"
 	"github.com/sbx-build/sbx/sandbox/supervise"
 	"github.com/sbx-build/sbx/seccomp"
@@ -70,14 +69,32 @@ func (b *Begun) Run(o Options) (Status, error) {
 	for _, line := range append(warnings, facts.Warnings...) {
 		o.warn("%s", line)
 	}
-	if err := s.ready(o, lock, p); err != nil {
+	if err := s.awaitLayer(o, lock, p); err != nil {
 		return Status{}, err
 	}
-	var indexes map[state.GitDir]string
-	if !lock.Live {
-		indexes = lock.DropIndexes(s.gitDirs(facts))
+	given, err := child.IdmappedMounts(p.Idmapped, facts.UIDs, facts.GIDs)
+	if err != nil {
+		return Status{}, err
 	}
-	end, done, err := s.run(o, b, p, facts, lock, others)
+	defer child.CloseAll(given)
+	ports, err := s.publishPorts()
+	if err != nil {
+		return Status{}, err
+	}
+	signals := supervise.Take()
+	process, err := b.advance(p, given)
+	if err != nil {
+		closePorts(ports)
+		return Status{}, err
+	}
+	indexes, err := s.ready(o, process, p, facts, lock, others)
+	if err != nil {
+		process.Abandon()
+		closePorts(ports)
+		return Status{}, err
+	}
+	process.Go(signals.Taken)
+	end, done, err := s.wait(o, process, signals, p, facts, lock, others, ports)
 	if err != nil {
 		return Status{}, err
 	}
@@ -106,36 +123,9 @@ func (b *Begun) Run(o Options) (Status, error) {
 	return status, nil
 }
 
-// run runs the plan to its end.
-func (s *Session) run(o Options, b *Begun, p plan.Plan, facts host.Facts, lock *state.Lock, others *borrowed) (end child.Ending, done outcome, err error) {
-	given, err := child.IdmappedMounts(p.Idmapped, facts.UIDs, facts.GIDs)
-	if err != nil {
-		return end, done, err
-	}
-	defer child.CloseAll(given)
-	ports, err := s.publishPorts()
-	if err != nil {
-		return end, done, err
-	}
-	signals := supervise.Take()
-	process, err := b.start(p, given, signals.Taken)
-	if err != nil {
-		closePorts(ports)
-		return end, done, err
-	}
-	if err := process.Give(others.fds...); err != nil {
-		process.Abandon()
-		closePorts(ports)
-		return end, done, err
-	}
-	others.closeMounts() // a mount lives for as long as a descriptor of it does
-	if lock.Live && !p.Brings() {
-		if err := lock.Share(); err != nil {
-			process.Abandon()
-			closePorts(ports)
-			return end, done, err
-		}
-	}
+// wait waits for the end of the command, and does meanwhile what a run does that takes
+// its time.
+func (s *Session) wait(o Options, process *child.Process, signals *supervise.Signals, p plan.Plan, facts host.Facts, lock *state.Lock, others *borrowed, ports []*relay.Published) (end child.Ending, done outcome, err error) {
 	sweep := time.AfterFunc(sweepAfter, func() { s.sweep(lock, p.WorkDirs) })
 	defer sweep.Stop()
 	if s.Layer.HasJournal() && !o.Throwaway {
@@ -170,72 +160,6 @@ func (s *Session) explain(o Options, f host.Facts) {
 	if _, ok := f.UIDs.Reverse(st.Uid); !ok {
 		o.warn("the source tree belongs to another user, whose files cannot be changed inside (\"Value too large for defined data type\"): sudo chown -R %d %s", f.UID, s.Tree.Root)
 	}
-}
-
-func (s *Session) warnLost(o Options, lock *state.Lock) {
-	if lock.Lost {
-		o.warn("the machine went down while a run had the layer %q: files that it wrote last may be incomplete; sbx reset wipes them", s.Layer.Name)
-	}
-}
-
-// ready makes the layer ready to be mounted.
-func (s *Session) ready(o Options, lock *state.Lock, p plan.Plan) error {
-	s.warnLost(o, lock)
-	killed := lock.Unclean
-	if killed || lock.Live && p.Brings() {
-		// Among the runs that have the layer may be one that does not answer, or that
-		// was killed, and has what this run is about to mount.
-		if err := awaitUnmounted(p); err != nil {
-			return err
-		}
-	}
-	if err := lock.Prepare(p.LayerDirs, p.WorkDirs); err != nil {
-		return err
-	}
-	if s.Layer.Mapped() {
-		// Many short runs in a row.
-		if list, crowded := s.Store.Asides(); crowded {
-			deleteAll(list)
-		}
-	}
-	if err := s.keepSeeds(o, lock, p); err != nil {
-		return err
-	}
-	for _, step := range p.Steps {
-		if key, ok := joined(step); ok {
-			if err := lock.Join(key, step.(plan.Overlay).Lower[0]); err != nil {
-				return err
-			}
-		}
-	}
-	if killed {
-		s.settle(true)
-	}
-	return nil
-}
-
-// joined is the layer's directory for a directory that is joined to the tree.
-func joined(step plan.Step) (key string, ok bool) {
-	o, ok := step.(plan.Overlay)
-	if !ok {
-		return "", false
-	}
-	key, ok = strings.CutPrefix(o.Upper, plan.Scratch+"/"+plan.LayerName+"/")
-	return strings.TrimSuffix(key, "/upper"), ok && strings.HasPrefix(key, "with/")
-}
-
-// gitDirs are the git directories that overlays show: the tree's own, and those
-// of a worktree or submodule outside it.
-func (s *Session) gitDirs(f host.Facts) []state.GitDir {
-	list := []state.GitDir{{Lower: s.Tree.Root + "/.git", Upper: s.Layer.Upper() + "/.git"}}
-	for _, g := range f.GitDirs {
-		upper := s.Layer.Dir + "/" + plan.GitUpper(g.Path)
-		list = append(list, state.GitDir{Lower: g.Path, Upper: upper})
-		if admin := g.Admin; admin != "" {
-			list = append(list, state.GitDir{Lower: g.Path + "/" + admin, Upper: upper + "/" + admin})
-		}
-	}
-	return list
 }
 
 // Prepare makes the plan that Run would run.
@@ -336,30 +260,6 @@ func ignored(f host.Facts) []int {
 		list = append(list, int(unix.SIGINT), int(unix.SIGQUIT))
 	}
 	return list
-}
-
-// awaitUnmounted waits until no mount has the layer's upper directories any
-// more. A run that was killed may take a moment to end, and two mounts of one
-// upper would damage it.
-func awaitUnmounted(p plan.Plan) error {
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		err := runProbe(plan.BuildProbe(p))
-		if !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
-			return err
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// runProbe runs a plan without a command.
-func runProbe(p plan.Plan) error {
-	process, err := (*Begun)(nil).start(p, nil)
-	if err != nil {
-		return err
-	}
-	_, err = process.Wait(nil)
-	return err
 }
 
 // throwAway deletes a layer that was made for one run.

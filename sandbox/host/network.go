@@ -1,6 +1,8 @@
 package host
 
 import (
+	"sync"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/sandbox/policy"
@@ -8,14 +10,17 @@ import (
 
 // network looks at what the sandbox's network can be made of.
 func (f *Facts) network(p policy.Policy) {
-	f.TUN = canOpen(tunDevice)
+	f.TUN, f.IPv6 = Wire()
 	if f.Idmapped || p.Root && !f.UIDs.Single() {
 		// The sandbox opens it with ids that are not the caller's.
 		f.TUN = f.TUN && openToAll(tunDevice)
 	}
-	f.IPv6 = hasIPv6()
 	f.Ping = canPing()
 }
+
+// Wire says whether the caller can open /dev/net/tun, and whether the host has IPv6. It
+// is asked before the policy is known, and then again.
+var Wire = sync.OnceValues(func() (tun, ipv6 bool) { return canOpen(tunDevice), hasIPv6() })
 
 const tunDevice = "/dev/net/tun"
 

@@ -43,17 +43,36 @@ func Build(p policy.Policy, f host.Facts, l Layer, filter seccomp.Program, c Exe
 		b.idmap(mounts)
 	}
 	b.plan.Watch = []string{"/tmp"}
-	b.first(f.UIDs, f.GIDs, p.Root && !f.UIDs.Single(), f.Idmapped, b.plan.Namespaces.Net, f.Landlock)
+	var wire *Interface
+	if p.Relayed() {
+		wire = &Interface{TUN: f.TUN, IPv6: f.IPv6}
+	}
+	b.first(f.UIDs, f.GIDs, p.Root && !f.UIDs.Single(), f.Idmapped, b.plan.Namespaces.Net, f.Landlock, wire)
 	if n := len(l.Borrowed); n > 0 {
 		b.add(Borrow{Count: n})
 	}
-	b.network() // before Seal, after which no device can be opened
+	b.localPorts()
 	b.devices()
 	b.stage(mounts)
-	b.add(Seal{}, b.open())
+	b.add(Seal{})
 	b.scratch(mounts)
-	if err := b.place(mounts); err != nil {
-		return Plan{}, err
+	// What needs the layer comes last: it may not be ready yet.
+	grounds := grounds(mounts)
+	late := ofLayer(mounts, grounds)
+	for _, layer := range []bool{false, true} {
+		if layer {
+			b.add(b.open())
+			if b.home != nil {
+				b.mount(*b.home, Place{Path: b.home.path, Dir: true}, mounts)
+			}
+		}
+		for i := range mounts {
+			if late[i] == layer {
+				if err := b.place(mounts, i, grounds[i]); err != nil {
+					return Plan{}, err
+				}
+			}
+		}
 	}
 	b.seed(mounts)
 	b.kernel()
@@ -86,9 +105,9 @@ func (b *builder) mkdir(path string, mode uint32) {
 }
 
 // first does what is the same in every run: ids, what can be restricted at
-// once, the root and its usual directories. It must not depend on the policy,
-// apart from who is root.
-func (b *builder) first(uids, gids idmap.Map, root, idmapped, net bool, landlock int) {
+// once, the root and its usual directories, the network. It must not depend on the
+// policy, apart from who is root and whether there is a network.
+func (b *builder) first(uids, gids idmap.Map, root, idmapped, net bool, landlock int, wire *Interface) {
 	b.add(MapIDs{UIDs: uids, GIDs: gids})
 	var keep []int
 	if root || idmapped {
@@ -116,6 +135,9 @@ func (b *builder) first(uids, gids idmap.Map, root, idmapped, net bool, landlock
 	b.furnish()
 	if net {
 		b.add(Sysfs{}, Loopback{})
+	}
+	if wire != nil {
+		b.network(*wire) // before Seal, after which no device can be opened
 	}
 }
 
@@ -239,9 +261,6 @@ func (b *builder) scratch(mounts []mount) {
 	}
 	if !b.facts.EtcMounts {
 		b.etcLayer(Scratch+"/etc", mounts)
-	}
-	if b.home != nil {
-		b.mount(*b.home, Place{Path: b.home.path, Dir: true}, mounts)
 	}
 }
 

@@ -23,7 +23,7 @@ func TestFirst(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		first := First(1000, 1000, s.facts.Landlock)
+		first := First(1000, 1000, s.facts.Landlock, s.wire())
 		if HasPrefix(p.Steps, first) == extraordinary[name] {
 			t.Errorf("%s: the plan begins with First: %v", name, !extraordinary[name])
 		}
@@ -33,14 +33,59 @@ func TestFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for what, first := range map[string][]Step{"uid": First(1001, 1000, 6), "gid": First(1000, 1001, 6), "landlock": First(1000, 1000, 5)} {
+	for what, first := range map[string][]Step{
+		"uid": First(1001, 1000, 6, s.wire()), "gid": First(1000, 1001, 6, s.wire()), "landlock": First(1000, 1000, 5, s.wire()),
+		"network": First(1000, 1000, 6, &Interface{TUN: !s.facts.TUN, IPv6: s.facts.IPv6}),
+	} {
 		if HasPrefix(p.Steps, first) {
 			t.Errorf("another %s makes no difference", what)
 		}
 	}
-	first := First(1000, 1000, 6)
+	first := First(1000, 1000, 6, s.wire())
 	if HasPrefix(first[:len(first)-1], first) {
 		t.Error("a list begins with a longer one")
+	}
+}
+
+// wire is what is begun before the policy is known where the guess is right.
+func (s *situation) wire() *Interface {
+	if !s.policy.Relayed() {
+		return nil
+	}
+	return &Interface{TUN: s.facts.TUN, IPv6: s.facts.IPv6}
+}
+
+// TestOutside: sbx makes the layer ready while these steps are done, so that none may
+// need it; and all that can be done meanwhile is among them.
+func TestOutside(t *testing.T) {
+	for name, change := range goldens {
+		s := desk()
+		change(s)
+		p, err := s.build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := p.Outside()
+		if _, ok := p.Steps[n].(Open); !ok {
+			t.Errorf("%s: %v is the first that needs the layer", name, p.Steps[n])
+		}
+		var usr bool
+		for _, step := range p.Steps[:n] {
+			switch b, ok := step.(Bind); {
+			case strings.Contains(step.String(), s.layer.Dir), strings.Contains(step.String(), Scratch+"/"+LayerName), strings.Contains(step.String(), HomeMount):
+				t.Errorf("%s: %v comes before the layer is ready", name, step)
+			case ok && (strings.HasPrefix(b.Staged, LayerName+"/") || strings.HasPrefix(b.Staged, homeName+"/")):
+				t.Errorf("%s: %v comes before the layer is ready", name, step)
+			case ok && b.Place.Path == "/usr":
+				usr = true
+			}
+		}
+		if !usr {
+			t.Errorf("%s: /usr waits for the layer", name)
+		}
+	}
+	if p := (Plan{Steps: []Step{Private{}}}); p.Outside() != 1 {
+		t.Error("a plan without a layer waits for one")
 	}
 }
 

@@ -100,15 +100,16 @@ func (s Sockets) String() string { return line("sockets", fmt.Sprint(s.Count)) }
 func (s Sysctl) String() string { return line("sysctl", s.Name+"="+s.Value) }
 
 // network connects the sandbox's network namespace with sbx.
-func (b *builder) network() {
-	p, f := b.policy, b.facts
-	if p.Relayed() {
-		b.add(Interface{TUN: f.TUN, IPv6: f.IPv6}, Listen{Addr: netip.AddrPortFrom(RelayAddr, RelayPort), Bound: true})
-		if f.IPv6 {
-			b.add(Listen{Addr: netip.AddrPortFrom(RelayAddr6, RelayPort), Bound: true})
-		}
+func (b *builder) network(wire Interface) {
+	b.add(wire, Listen{Addr: netip.AddrPortFrom(RelayAddr, RelayPort), Bound: true})
+	if wire.IPv6 {
+		b.add(Listen{Addr: netip.AddrPortFrom(RelayAddr6, RelayPort), Bound: true})
 	}
-	for _, port := range p.LocalPorts() {
+}
+
+// localPorts are those of the host's localhost that the policy opens.
+func (b *builder) localPorts() {
+	for _, port := range b.policy.LocalPorts() {
 		for _, lo := range loopback {
 			b.add(Listen{Addr: netip.AddrPortFrom(lo, port)})
 		}

@@ -231,39 +231,55 @@ func sorted(list []mount) ([]mount, error) {
 // directory follows it at once.
 func order(path string) string { return strings.ReplaceAll(path, "/", "\x00") }
 
-// place emits the mounts. Each stands on a ground: the nearest mount above it.
-func (b *builder) place(mounts []mount) error {
+// grounds finds of each mount what it stands on: the nearest mount above it, or -1.
+func grounds(mounts []mount) []int {
+	list := make([]int, len(mounts))
 	for i, m := range mounts {
-		ground := -1
+		list[i] = -1
 		for j := i - 1; j >= 0; j-- {
 			if policy.Below(m.path, mounts[j].path) {
-				ground = j
+				list[i] = j
 				break
 			}
 		}
-		at := Place{Path: m.path, Dir: m.dir}
-		switch {
-		case ground < 0 || mounts[ground].kind == writableMount || mounts[ground].kind == etcMount && b.facts.EtcMounts:
-			b.mkdir(parent(m.path), 0o755)
-			if m.dir && m.kind != symlink {
-				b.mkdir(m.path, 0o755)
-			} else if m.kind != symlink {
-				b.add(WriteFile{Path: m.path, Mode: 0o644})
-			}
-		case mounts[ground].kind == etcMount:
-			// etcLayer made the mount point.
-		case mounts[ground].kind == maskMount:
-			return fmt.Errorf("cannot apply %s: %s hides the directory above it", m.why, mounts[ground].why)
-		case mounts[ground].kind == symlink && b.policy.LogicalDir != "" && mounts[ground].why == "":
-			continue // the symlink leads to where the path is anyway
-		case mounts[ground].kind == symlink:
-			return fmt.Errorf("cannot apply %s: %q is a symlink to %q; name the path behind it", m.why, mounts[ground].path, mounts[ground].target)
-		default:
-			at.Ground = mounts[ground].path
-			at.Host = strings.HasPrefix(mounts[ground].staged, "rw")
-		}
-		b.mount(m, at, mounts)
 	}
+	return list
+}
+
+// ofLayer says of each mount whether it needs the layer, or stands on one that does.
+func ofLayer(mounts []mount, grounds []int) []bool {
+	list := make([]bool, len(mounts))
+	for i, m := range mounts {
+		list[i] = m.kind == overlayMount || m.staged != "" && !m.toStage() || grounds[i] >= 0 && list[grounds[i]]
+	}
+	return list
+}
+
+// place emits a mount, on its ground.
+func (b *builder) place(mounts []mount, i, ground int) error {
+	m := mounts[i]
+	at := Place{Path: m.path, Dir: m.dir}
+	switch {
+	case ground < 0 || mounts[ground].kind == writableMount || mounts[ground].kind == etcMount && b.facts.EtcMounts:
+		b.mkdir(parent(m.path), 0o755)
+		if m.dir && m.kind != symlink {
+			b.mkdir(m.path, 0o755)
+		} else if m.kind != symlink {
+			b.add(WriteFile{Path: m.path, Mode: 0o644})
+		}
+	case mounts[ground].kind == etcMount:
+		// etcLayer made the mount point.
+	case mounts[ground].kind == maskMount:
+		return fmt.Errorf("cannot apply %s: %s hides the directory above it", m.why, mounts[ground].why)
+	case mounts[ground].kind == symlink && b.policy.LogicalDir != "" && mounts[ground].why == "":
+		return nil // the symlink leads to where the path is anyway
+	case mounts[ground].kind == symlink:
+		return fmt.Errorf("cannot apply %s: %q is a symlink to %q; name the path behind it", m.why, mounts[ground].path, mounts[ground].target)
+	default:
+		at.Ground = mounts[ground].path
+		at.Host = strings.HasPrefix(mounts[ground].staged, "rw")
+	}
+	b.mount(m, at, mounts)
 	return nil
 }
 

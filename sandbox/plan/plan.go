@@ -125,12 +125,24 @@ func capabilityNames(list []int) string {
 	return strings.Join(names, " ")
 }
 
-// First are the steps with which the plan of an ordinary run begins, whatever
-// its policy: they can be done before the policy is known.
-func First(uid, gid uint32, landlock int) []Step {
+// First are the steps with which the plan of an ordinary run begins, whatever else
+// its policy says: they can be done before the policy is known. wire is nil for a run
+// without a network.
+func First(uid, gid uint32, landlock int, wire *Interface) []Step {
 	b := &builder{made: map[string]bool{}}
-	b.first(idmap.Identity(uid), idmap.Identity(gid), false, false, true, landlock)
+	b.first(idmap.Identity(uid), idmap.Identity(gid), false, false, true, landlock, wire)
 	return b.plan.Steps
+}
+
+// Outside is how many steps do not touch the layer on disk. They can be done while sbx
+// makes the layer ready.
+func (p Plan) Outside() int {
+	for i, s := range p.Steps {
+		if _, ok := s.(Open); ok {
+			return i
+		}
+	}
+	return len(p.Steps)
 }
 
 // HasPrefix says whether steps begin with first.

@@ -75,7 +75,7 @@ func (p *Process) fault(r record) error {
 		return &ExecError{Command: p.plan.Exec.Args[0], Errno: errno}
 	}
 	i := int(r.index)
-	ops := slices.Concat(p.table.first, p.table.setup, []op{{nr: unix.SYS_CLONE}}, p.table.command)
+	ops := slices.Concat(p.table.first, p.table.outside, p.table.setup, []op{{nr: unix.SYS_CLONE}}, p.table.command)
 	if i >= len(ops) {
 		return fmt.Errorf("internal error: the sandbox reports a failure of call %d, which does not exist", i)
 	}
@@ -87,7 +87,7 @@ func (p *Process) fault(r record) error {
 	if steps == nil {
 		steps = p.launched
 	}
-	if i >= p.begin && i < len(p.table.first)+len(p.table.setup) && int(ops[i].step) < len(steps) {
+	if i >= p.begin && i < len(ops)-1-len(p.table.command) && int(ops[i].step) < len(steps) {
 		e.Step = steps[ops[i].step]
 	}
 	return e

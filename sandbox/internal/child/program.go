@@ -42,6 +42,7 @@ const (
 // Values of table.released.
 const (
 	releasedFirst = 1 + iota
+	releasedOutside
 	releasedAll
 )
 
@@ -85,9 +86,9 @@ const (
 // child share, because the child is cloned before the plan is known; it holds
 // no Go pointer, only what lies in that memory itself.
 type table struct {
-	// first and setup are run when they have been released, command by the
+	// first, outside and setup are run when they have been released, command by the
 	// process that becomes the command.
-	first, setup, command []op
+	first, outside, setup, command []op
 	// released is a futex(2): how much of the table the child may run.
 	released uint32
 	// candidates are the paths to execve(2), in order.

@@ -82,14 +82,18 @@ func (t *table) child() {
 	if at, errno := t.run(t.first); at >= 0 {
 		t.report(recordFault, at, errno)
 	}
+	t.await(releasedOutside)
+	if at, errno := t.run(t.outside); at >= 0 {
+		t.report(recordFault, len(t.first)+at, errno)
+	}
 	t.await(releasedAll)
 	if at, errno := t.run(t.setup); at >= 0 {
-		t.report(recordFault, len(t.first)+at, errno)
+		t.report(recordFault, len(t.first)+len(t.outside)+at, errno)
 	}
 	t.endIfAlone()
 	pid, errno := t.spawn()
 	if errno != 0 {
-		t.report(recordFault, len(t.first)+len(t.setup), syscall.Errno(errno))
+		t.report(recordFault, len(t.first)+len(t.outside)+len(t.setup), syscall.Errno(errno))
 	}
 	t.init(pid)
 }
@@ -172,7 +176,7 @@ func (t *table) spawn() (pid, errno uintptr) {
 //go:nosplit
 func (t *table) become() {
 	if at, errno := t.run(t.command); at >= 0 {
-		t.report(recordFault, len(t.first)+len(t.setup)+at, errno)
+		t.report(recordFault, len(t.first)+len(t.outside)+len(t.setup)+at, errno)
 	}
 	t.report(recordExec, 0, t.exec())
 }

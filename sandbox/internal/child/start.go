@@ -27,6 +27,7 @@ type Process struct {
 	table      *table
 	launched   []plan.Step
 	begin      int // the calls of compiler.begin
+	parts      int // what the launched steps send of plan.Plan.Parts
 	locked     bool
 	given      []int
 	namespaces plan.Namespaces
@@ -60,6 +61,8 @@ type Ending struct {
 //	  clone ──────────────────────────►  the first steps
 //	  probe, plan, compile               …
 //	  newuidmap, newgidmap (ranges)      futex wait
+//	  futex wake ─────────────────────►  the steps that do without the layer
+//	  make the layer ready               …
 //	  futex wake ─────────────────────►  the other steps
 //	                                     vfork ─────►  command: exec
 //	  read status  ◄──── fault, or the command's status
@@ -94,6 +97,7 @@ func Launch(n plan.Namespaces, first []plan.Step, given ...int) (*Process, error
 	}
 	p.begin = len(c.ops)
 	c.steps(first)
+	p.parts = c.parts
 	t.first = c.take()
 	if c.err != nil {
 		p.release()
@@ -180,6 +184,7 @@ func adopt(n plan.Namespaces, first []plan.Step, given []int) (*Process, error) 
 	c.sendNamespaces()
 	p.begin = len(c.ops)
 	c.steps(first)
+	p.parts = c.parts
 	t.first = c.take()
 	if c.err != nil {
 		p.Abandon()
@@ -215,10 +220,29 @@ func (p *Process) Abandon() {
 // Start lets a launched child go on with the plan, which must fit it. before is
 // called when all is ready for that.
 func (p *Process) Start(next plan.Plan, before ...func()) error {
+	if err := p.Advance(next); err != nil {
+		return err
+	}
+	p.Go(before...)
+	return nil
+}
+
+// Advance lets it go on as far as the plan does not touch the layer, and makes the
+// rest ready. Go or Abandon must follow, unless there is an error.
+func (p *Process) Advance(next plan.Plan) error {
 	p.plan = next
 	c := p.compiler()
-	c.step, c.given = len(p.launched), p.given
-	c.steps(next.Steps[len(p.launched):])
+	c.step, c.given, c.parts = len(p.launched), p.given, p.parts
+	outside := max(next.Outside(), len(p.launched))
+	c.steps(next.Steps[len(p.launched):outside])
+	p.table.outside = c.take()
+	if c.err == nil {
+		c.err = p.mapIDs()
+	}
+	if c.err == nil {
+		p.table.release(releasedOutside)
+	}
+	c.steps(next.Steps[outside:])
 	c.end()
 	p.table.setup = c.take()
 	c.command(p.table, next)
@@ -227,18 +251,18 @@ func (p *Process) Start(next plan.Plan, before ...func()) error {
 	if c.err == nil && len(c.m.rest) < 1<<20 {
 		c.err = &ExecError{Command: next.Exec.Args[0], Errno: syscall.E2BIG}
 	}
-	if c.err == nil {
-		c.err = p.mapIDs()
+	if c.err != nil {
+		p.Abandon()
 	}
-	if c.err == nil {
-		for _, f := range before {
-			f()
-		}
-		p.table.release(releasedAll)
-		return nil
-	}
-	p.Abandon()
 	return c.err
+}
+
+// Go lets it go on to the end. before is called when all is ready for that.
+func (p *Process) Go(before ...func()) {
+	for _, f := range before {
+		f()
+	}
+	p.table.release(releasedAll)
 }
 
 // mapIDs writes maps that are more than one line: the child, which waits,

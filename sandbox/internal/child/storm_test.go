@@ -65,7 +65,7 @@ func TestStorm(t *testing.T) {
 	storm(t)
 	watchdog := time.AfterFunc(4*time.Minute, func() { panic("a start hangs") })
 	defer watchdog.Stop()
-	first := plan.First(uint32(os.Geteuid()), uint32(os.Getegid()), 0)
+	first := plan.First(uint32(os.Geteuid()), uint32(os.Getegid()), 0, &plan.Interface{IPv6: true})
 	p := plan.Plan{Namespaces: plan.Namespaces{Net: true}, Steps: append(first, plan.Seal{}, plan.Capabilities{}, plan.TieToParent{}, plan.Undumpable{}, plan.NoNewPrivs{})}
 	for i := range rounds {
 		// A third each: launched before it is known, abandoned, with a command.
