@@ -144,6 +144,10 @@ func (c *compiler) command(t *table, p plan.Plan) {
 		c.add(unix.SYS_RT_SIGACTION, uintptr(s), put(m, [8]uintptr{1}), 0, 8)
 	}
 	c.add(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, put(m, uint64(0)), 0, 8)
+	if early.slack > 0 {
+		// The thread that cloned the child may have had another.
+		c.add(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, early.slack, 0, 0, 0)
+	}
 	if len(e.Args) == 0 {
 		// A probe: having come this far is all.
 		c.add(unix.SYS_EXIT_GROUP, 0)

@@ -38,6 +38,7 @@ var early struct {
 	// cpus are the processors of the caller, of which so many bytes are known.
 	cpus     [128]byte
 	cpuBytes uintptr
+	slack    uintptr // the caller's, 0 where it has not been changed
 	// status is the socket: this end, the child's.
 	status [2]int32
 }
@@ -77,8 +78,7 @@ func begin(argc uintptr, argv *[1 << 20]*[1 << 20]byte) {
 		early.pid = pid
 		holdSignals()
 		oneProcessor()
-		prefault(image[0], image[1], unix.MADV_POPULATE_READ)
-		prefault(image[2], image[3], unix.MADV_POPULATE_WRITE)
+		slacken()
 	}
 }
 
@@ -128,9 +128,28 @@ func oneProcessor() {
 	}
 }
 
-// Unpin gives the calling thread the caller's processors again, and those that it
-// starts. It is called on the main thread, before there are threads that matter.
+// slack is how late a timer may be, in nanoseconds (PR_SET_TIMERSLACK in prctl(2)).
+const slack = 2e6
+
+// slacken makes the timers imprecise of the threads that the runtime starts with. One of
+// them looks for work every twenty microseconds (sysmon in runtime/proc.go), which takes a
+// sixth of the time that a short run takes, and finds none.
+//
+//go:norace
+//go:nosplit
+func slacken() {
+	if now, _, errno := syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_TIMERSLACK, 0, 0, 0, 0, 0); errno == 0 && now < slack {
+		early.slack = now
+		syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, slack, 0, 0, 0, 0)
+	}
+}
+
+// Unpin gives the calling thread the caller's processors and timers again, and those
+// that it starts. It is called on the main thread, before there are threads that matter.
 func Unpin() {
+	if early.slack > 0 {
+		syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, early.slack, 0, 0, 0, 0)
+	}
 	if early.cpuBytes > 0 {
 		syscall.RawSyscall6(unix.SYS_SCHED_SETAFFINITY, 0, early.cpuBytes, uintptr(unsafe.Pointer(&early.cpus)), 0, 0, 0)
 	}
@@ -156,22 +175,6 @@ func Held(s unix.Signal) bool {
 		return false
 	}
 	return early.held
-}
-
-// image is where the program lies: code and read-only data, zeroes (the linker's
-// runtime.text to runtime.epclntab, runtime.bss to runtime.ebss). The assembly sets
-// it.
-var image [4]uintptr
-
-// prefault maps pages at once that the program touches anyway, one by one. It
-// saves a hundred page faults, each of which costs more in a virtual machine than
-// all of this. Linux 5.14; elsewhere it does nothing.
-//
-//go:norace
-//go:nosplit
-func prefault(from, to uintptr, advice uintptr) {
-	from &^= 4095
-	syscall.RawSyscall6(unix.SYS_MADVISE, from, to-from, advice, 0, 0, 0)
 }
 
 // earlySocket is socketpair.
@@ -257,6 +260,7 @@ func ordinary(argc uintptr, argv *[1 << 20]*[1 << 20]byte) bool {
 		switch {
 		case begins(argv[i], "--\x00"):
 			return true
+		case begins(argv[i], "--net=none\x00"), begins(argv[i], "--net=internet\x00"), begins(argv[i], "--net-allow"):
 		case begins(argv[i], "--root"), begins(argv[i], "--net"), begins(argv[i], "--tmp-size"),
 			begins(argv[i], "--help"), begins(argv[i], "-h"):
 			return false // these make a sandbox that begins otherwise, or none

@@ -19,11 +19,3 @@ TEXT sbx_start(SB),NOSPLIT|NOFRAME,$0
 	JMP	_rt0_arm64_linux(SB)
 
 GLOBL	·earlySP(SB), NOPTR, $8
-
-// image is where the linker has put the program: its code and read-only data, and
-// what begins as zeroes.
-DATA	·image+0(SB)/8, $runtime·text(SB)
-DATA	·image+8(SB)/8, $runtime·epclntab(SB)
-DATA	·image+16(SB)/8, $runtime·bss(SB)
-DATA	·image+24(SB)/8, $runtime·ebss(SB)
-GLOBL	·image(SB), NOPTR, $32

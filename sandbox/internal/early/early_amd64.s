@@ -10,14 +10,3 @@ TEXT ·prlimit(SB),NOSPLIT,$0-16
 	SYSCALL
 	MOVQ	AX, ret+8(FP)
 	RET
-
-// func populate(p *[256]byte, length uintptr) int
-TEXT ·populate(SB),NOSPLIT,$0-24
-	MOVQ	$28, AX	// SYS_madvise
-	MOVQ	p+0(FP), DI
-	ANDQ	$~32767, DI
-	MOVQ	length+8(FP), SI
-	MOVQ	$23, DX	// MADV_POPULATE_WRITE
-	SYSCALL
-	MOVQ	AX, ret+16(FP)
-	RET

@@ -10,14 +10,3 @@ TEXT ·prlimit(SB),NOSPLIT,$0-16
 	SVC
 	MOVD	R0, ret+8(FP)
 	RET
-
-// func populate(p *[256]byte, length uintptr) int
-TEXT ·populate(SB),NOSPLIT,$0-24
-	MOVD	$233, R8	// SYS_madvise
-	MOVD	p+0(FP), R0
-	AND	$~32767, R0
-	MOVD	length+8(FP), R1
-	MOVD	$23, R2		// MADV_POPULATE_WRITE
-	SVC
-	MOVD	R0, ret+16(FP)
-	RET
