@@ -284,6 +284,7 @@ var (
 // comes before LeaveHost; and it comes last, because it covers Scratch.
 func (b *builder) kernel() {
 	b.add(Proc{})
+	b.tcp()
 	b.ping()
 	readOnly, masked := procReadOnly, procMasked
 	if b.facts.UID == 0 {

@@ -278,7 +278,7 @@ func TestGolden(t *testing.T) {
 				t.Fatalf("%v (go test -update ./sandbox/plan makes it)", err)
 			}
 			if got != string(want) {
-				t.Errorf("%s differs (go test -update ./sandbox/plan; git diff):\n%s", file, diff(string(want), got))
+				t.Errorf("%s differs (go test ./sandbox/plan -update; git diff):\n%s", file, diff(string(want), got))
 			}
 		})
 	}

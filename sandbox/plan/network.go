@@ -119,6 +119,15 @@ func (b *builder) localPorts() {
 // loopback are the addresses to which "localhost" resolves.
 var loopback = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 
+// tcp has programs send as fast as sbx takes it, however the host does it: no network is
+// between that could be congested, and pacing (bbr) only waits for a clock. What every
+// kernel has is reno.
+func (b *builder) tcp() {
+	if b.policy.Relayed() {
+		b.add(Sysctl{Name: "net.ipv4.tcp_congestion_control", Value: "reno"})
+	}
+}
+
 // ping lets programs send echo requests without a capability (icmp(7)), where the
 // host lets the caller.
 func (b *builder) ping() {

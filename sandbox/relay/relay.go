@@ -159,6 +159,12 @@ func (r *Relay) setup(c Config) (err error) {
 		return err
 	}
 	for fd, part := range c.Parts {
+		if !part.Wire {
+			// Those that are accepted there inherit it. No network is between them and the
+			// program that could be congested; bbr, where the host has it, would only wait for
+			// its clock.
+			unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, "reno")
+		}
 		switch {
 		case part.Wire:
 			r.wire = newWire(fd)
