@@ -94,23 +94,22 @@ func (d *connecting) try(a netip.AddrPort) unix.Errno {
 	return 0
 }
 
-// ready looks whether the socket is connected.
+// ready looks whether the socket is connected: only then is there room to write.
 func (t *attempt) ready(events uint32) {
 	d := t.d
 	if d.done == nil || events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) == 0 {
 		return
 	}
-	if nonblock.Connected(t.fd) && !itself(t.fd) {
+	errno := int(unix.ECONNREFUSED)
+	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+		var err error
+		if errno, err = unix.GetsockoptInt(t.fd, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && errno == 0 {
+			return // not yet
+		}
+	} else if !itself(t.fd, t.to) {
 		d.remove(t)
 		d.end(t.fd, t.to, 0)
 		return
-	}
-	errno, err := unix.GetsockoptInt(t.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && errno == 0 {
-		if !itself(t.fd) {
-			return // not yet
-		}
-		errno = int(unix.ECONNREFUSED)
 	}
 	d.remove(t)
 	d.r.drop(t.fd)
@@ -118,12 +117,12 @@ func (t *attempt) ready(events uint32) {
 	d.next()
 }
 
-// itself says whether a socket is connected to itself: where nobody listens at a port of
-// those that the kernel takes for connections, it may take just that (RFC 9293, 3.5).
-func itself(fd int) bool {
-	a, err := unix.Getsockname(fd)
-	b, err1 := unix.Getpeername(fd)
-	return err == nil && err1 == nil && addrPort(a) == addrPort(b)
+// itself says whether a socket that is connected to an address has that address: where
+// nobody listens at a port of those that the kernel takes for connections, it may take
+// just that (RFC 9293, 3.5).
+func itself(fd int, to netip.AddrPort) bool {
+	a, err := nonblock.Name(fd)
+	return err == nil && a.Port() == to.Port() && a.Addr().Unmap() == to.Addr().Unmap()
 }
 
 func (d *connecting) remove(t *attempt) {

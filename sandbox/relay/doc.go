@@ -51,7 +51,9 @@
 //
 // Chosen against a TCP of our own, as gVisor's: it takes four times the memory, a tenth
 // more of the binary's start, and is slower; against splitting the loop over threads,
-// which gains in bulk and loses in latency. Bytes go by splice(2) when reads are full, by
+// which gains in bulk and loses in latency; against waiting awake for the next event, as
+// the scheduler then has the thread wait for its turn when an answer comes, behind whatever
+// else the machine computes. Bytes go by splice(2) when reads are full, by
 // a buffer that all connections share otherwise: an idle connection holds neither.
 //
 // A server inside is reached by connecting to it from within: sockets of the sandbox's

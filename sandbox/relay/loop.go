@@ -51,28 +51,16 @@ func (r *Relay) run() {
 	}
 }
 
-// wait waits for events. An answer that comes within the time that a thread takes to
-// fall asleep and wake up is waited for awake, if the one before came as soon: that is
-// what two programs of this machine do that talk to each other.
+// wait waits for events: first for those that are there, for which Go's scheduler need not
+// know.
 func (r *Relay) wait(events []unix.EpollEvent) (int, error) {
 	n, err := nonblock.EpollWait(r.epoll, events)
 	patience := r.patience()
 	if n > 0 || patience == 0 {
 		return n, err
 	}
-	begun := time.Now()
-	for r.quick && n == 0 && time.Since(begun) < awake {
-		n, err = nonblock.EpollWait(r.epoll, events)
-	}
-	if n == 0 {
-		n, err = unix.EpollWait(r.epoll, events, patience)
-		r.quick = n > 0 && time.Since(begun) < 2*awake && r.processors > 1
-	}
-	return n, err
+	return unix.EpollWait(r.epoll, events, patience)
 }
-
-// awake is how long.
-const awake = 30 * time.Microsecond
 
 // patience is how long to wait, in milliseconds: until a timer, or for ever.
 func (r *Relay) patience() int {
@@ -80,7 +68,7 @@ func (r *Relay) patience() int {
 		return 0
 	}
 	wait := -1
-	if len(r.streams)+len(r.datagrams)+len(r.pings) > 0 {
+	if len(r.streams)+len(r.datagrams)+len(r.pings)+len(r.halves) > 0 {
 		wait = 1000
 	}
 	if r.closed {
@@ -98,6 +86,7 @@ func (r *Relay) patience() int {
 // tick does what is done now and then.
 func (r *Relay) tick() {
 	r.ticked = r.now
+	r.askHalves()
 	r.expire()
 	r.expireDatagrams()
 	r.expirePings()

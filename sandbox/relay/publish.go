@@ -224,7 +224,7 @@ func (e *entrance) ready(uint32) {
 
 func (e *entrance) done() {
 	r := e.r
-	if itself(e.fd) {
+	if itself(e.fd, netip.AddrPortFrom(within[e.guest.tried], e.guest.port)) {
 		e.next()
 		return
 	}

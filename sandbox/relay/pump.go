@@ -26,6 +26,7 @@ type side struct {
 	pipe   *pipe
 	rest   []byte
 	eof    bool // nothing more comes
+	broken bool // nor does an end
 	ended  bool // and the other side knows
 	hup    bool // the end is there, or an error
 	eager  bool // there may be more than events tell of
@@ -105,7 +106,7 @@ func (c *conn) pump(s *side) {
 				c.close()
 				return
 			}
-			s.askAfter()
+			s.halfOver()
 			if !s.full() { // else its end says nothing of the request
 				unix.Shutdown(s.to.fd, unix.SHUT_WR)
 			}
@@ -134,9 +135,27 @@ func (c *conn) pump(s *side) {
 // then answers with a reset: else what never ends at the other side would be kept for ever.
 const forgottenAfter = 60
 
-func (s *side) askAfter() {
-	unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, forgottenAfter)
-	unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+// halfOver has that asked, if the other side does not end within a moment, as it mostly
+// does.
+func (s *side) halfOver() {
+	r := s.conn.r
+	if r.halves = append(r.halves, s); len(r.halves) == maxHalves {
+		r.askHalves()
+	}
+}
+
+// maxHalves bounds what is kept for that of connections that are over.
+const maxHalves = 256
+
+func (r *Relay) askHalves() {
+	for _, s := range r.halves {
+		if !s.conn.done {
+			unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, forgottenAfter)
+			unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+		}
+	}
+	clear(r.halves)
+	r.halves = r.halves[:0]
 }
 
 // full says that no more bytes of a side may go.
@@ -171,6 +190,9 @@ func (c *conn) fill(s *side) (n int, more bool) {
 		n, err = nonblock.Read(s.fd, buf)
 		full = n == len(buf)
 		s.quick = full && len(buf) == len(r.buffer)
+		if n > 0 && !full && !s.limited && (s.hup || s.eager) {
+			n += s.ahead(buf[n:])
+		}
 	}
 	switch {
 	case err == unix.EAGAIN:
@@ -194,7 +216,26 @@ func (c *conn) fill(s *side) (n int, more bool) {
 	if s.pipe == nil && !c.deliver(s, r.buffer[:n]) {
 		return n, false
 	}
+	if s.broken {
+		c.reset()
+		return n, false
+	}
 	return n, full || s.hup || s.eager || len(s.rest) > 0
+}
+
+// ahead reads what comes after bytes that have been read, which mostly is the end: it
+// then goes with them, in one packet.
+func (s *side) ahead(buf []byte) int {
+	n, err := nonblock.Read(s.fd, buf)
+	switch {
+	case err == unix.EAGAIN:
+		s.eager = false
+	case err != nil:
+		s.broken = true // it is not told again
+	case n == 0:
+		s.eof = true
+	}
+	return n
 }
 
 // idle gives back what a side needs only while it moves bytes.
@@ -208,7 +249,11 @@ func (c *conn) idle(s *side) {
 // deliver writes what has been read, and keeps what the other side does not take. It
 // is false where the connection is over.
 func (c *conn) deliver(s *side, b []byte) bool {
-	n, err := nonblock.Write(s.to.fd, b)
+	flags := 0
+	if s.eof {
+		flags = unix.MSG_MORE
+	}
+	n, err := nonblock.Send(s.to.fd, b, flags)
 	if err != nil && err != unix.EAGAIN {
 		c.reset()
 		return false

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"sync"
 	"time"
 
@@ -59,15 +58,13 @@ type Relay struct {
 	sockets      func(n int) ([]int, error)
 	keep         []int
 
-	wire       *wire
-	epoll      int
-	wake       int
-	quick      bool // the last event came soon
-	processors int
-	spare      int
-	handlers   map[int32]handler
-	dropped    []int
-	buffer     [chunk]byte
+	wire     *wire
+	epoll    int
+	wake     int
+	spare    int
+	handlers map[int32]handler
+	dropped  []int
+	buffer   [chunk]byte
 
 	streams    map[streamKey]*stream
 	peers      map[peerKey]*stream
@@ -77,6 +74,7 @@ type Relay struct {
 	pings      map[pingKey]*ping
 	conns      map[*conn]struct{}
 	pending    []*side
+	halves     []*side // that have ended since the last tick
 	timers     timers
 	pipes      pipes
 	files      map[*os.File]struct{}
@@ -108,7 +106,7 @@ func Start(c Config) (*Relay, error) {
 	now := time.Now()
 	r := &Relay{
 		base: c.Base, names: network.NewNames(), record: newRecord(c.Denied), resolverAddr: plan.ResolverAddr, sockets: c.Sockets, keep: c.Held,
-		epoll: -1, wake: -1, spare: -1, processors: runtime.NumCPU(),
+		epoll: -1, wake: -1, spare: -1,
 		handlers: map[int32]handler{}, streams: map[streamKey]*stream{}, peers: map[peerKey]*stream{}, datagrams: map[streamKey]*datagram{},
 		pings: map[pingKey]*ping{}, conns: map[*conn]struct{}{}, files: map[*os.File]struct{}{},
 		now: now, ticked: now, ended: make(chan struct{}),

@@ -21,6 +21,20 @@ func Read(fd int, b []byte) (int, error) { return call(unix.SYS_READ, fd, b) }
 // Write is write(2).
 func Write(fd int, b []byte) (int, error) { return call(unix.SYS_WRITE, fd, b) }
 
+// Send is send(2). An interrupted call is made again.
+func Send(fd int, b []byte, flags int) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), uintptr(flags|unix.MSG_NOSIGNAL), 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case syscall.EINTR:
+		default:
+			return 0, unix.Errno(errno)
+		}
+	}
+}
+
 func call(nr uintptr, fd int, b []byte) (int, error) {
 	for {
 		n, _, errno := syscall.RawSyscall(nr, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
@@ -68,12 +82,15 @@ func Accept(fd int) (accepted int, from netip.AddrPort, err error) {
 	return int(n), addrPort(&sa), nil
 }
 
-// Connected says whether a socket of IPv4 or IPv6 is connected (getpeername(2)).
-func Connected(fd int) bool {
+// Name is getsockname(2), of a socket of IPv4 or IPv6.
+func Name(fd int) (netip.AddrPort, error) {
 	var sa unix.RawSockaddrInet6
 	size := uint32(unsafe.Sizeof(sa))
-	_, _, errno := syscall.RawSyscall(unix.SYS_GETPEERNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
-	return errno == 0
+	_, _, errno := syscall.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
+	if errno != 0 {
+		return netip.AddrPort{}, unix.Errno(errno)
+	}
+	return addrPort(&sa), nil
 }
 
 func addrPort(sa *unix.RawSockaddrInet6) netip.AddrPort {
