@@ -31,6 +31,10 @@ var said []string
 func say(format string, a ...any) { said = append(said, fmt.Sprintf(format, a...)) }
 
 func main() {
+	if len(os.Args) > 3 && os.Args[1] == "without" {
+		fmt.Fprintln(os.Stderr, "caller:", without(number(os.Args[2]), os.Args[3:]))
+		os.Exit(2)
+	}
 	for _, arg := range os.Args[1:] {
 		words := strings.Split(arg, " ")
 		said = nil
