@@ -26,6 +26,11 @@ func runCommand(args []string, o *sandbox.Options, r *report, pulls []string, be
 	if o.Network == policy.Host && len(o.NetAllow)+len(o.Publish) > 0 {
 		return usagef("sbx --net host -- "+shell(o.Args), "cannot use --net-allow or --publish together with --net host: the command has all of the host's network, and its ports")
 	}
+	for _, p := range o.Publish {
+		if slices.ContainsFunc(o.NetAllow, func(r policy.NetRule) bool { return r.Localhost && r.Port == p.Sandbox }) {
+			return usagef(fmt.Sprintf("sbx -p %d -- %s", p.Sandbox, shell(o.Args)), "cannot publish port %d: inside, --net-allow localhost:%d makes it the host's own", p.Sandbox, p.Sandbox)
+		}
+	}
 	if o.Throwaway && len(pulls) > 0 {
 		return usagef("sbx --pull "+shell(pulls[:1])+" -- "+shell(o.Args), "cannot use --pull together with --rm: nothing of the layer is left to pull")
 	}

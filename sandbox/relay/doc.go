@@ -35,6 +35,9 @@
 //     been made up.
 //   - Send what is one thing to sbx and another to a kernel: options of IP, extension
 //     headers and fragments are dropped (packet.go).
+//   - Take a port of the host's from somebody, where all are published that it listens at
+//     (auto.go): not one at whose number something listens, at whatever address, nor more
+//     than some. One that is free it has before whoever comes later.
 //   - Use up sbx: connections, those being made, datagram sockets, name look-ups, pipes,
 //     held bytes and the record are bounded, each where it stands. The oldest connection
 //     that is being made gives way to a new one.

@@ -83,6 +83,7 @@ type Relay struct {
 	inner      []int // sockets of the sandbox's network
 	making     bool
 	published  ports
+	locals     map[uint16]bool // ports inside at which sbx listens for the host's localhost
 	dials      int
 	deciding   int
 	asking     int
@@ -108,7 +109,7 @@ func Start(c Config) (*Relay, error) {
 		base: c.Base, names: network.NewNames(), record: newRecord(c.Denied), resolverAddr: plan.ResolverAddr, sockets: c.Sockets, keep: c.Held,
 		epoll: -1, wake: -1, spare: -1,
 		handlers: map[int32]handler{}, streams: map[streamKey]*stream{}, peers: map[peerKey]*stream{}, datagrams: map[streamKey]*datagram{},
-		pings: map[pingKey]*ping{}, conns: map[*conn]struct{}{}, files: map[*os.File]struct{}{},
+		pings: map[pingKey]*ping{}, conns: map[*conn]struct{}{}, files: map[*os.File]struct{}{}, locals: map[uint16]bool{},
 		now: now, ticked: now, ended: make(chan struct{}),
 	}
 	if err := r.setup(c); err != nil {
@@ -171,6 +172,7 @@ func (r *Relay) setup(c Config) (err error) {
 			err = r.accept(fd, r.takeStream)
 		default:
 			port := part.Addr.Port()
+			r.locals[port] = true
 			err = r.accept(fd, func(fd int, _ netip.AddrPort) { r.takeLocal(fd, port) })
 		}
 		if err != nil {
