@@ -2,6 +2,7 @@ package tests
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -125,9 +126,8 @@ func TestNetDNSAllowed(t *testing.T) {
 	})
 }
 
-// TestNetDNSExfiltration: below an exact name there is no room for data but in the labels
-// of its services, which its own servers get; the spelling of an allowed one carries
-// none.
+// TestNetDNSExfiltration: below an exact name there is no room for data, as only services
+// of a list are asked for; the spelling of an allowed one carries none.
 func TestNetDNSExfiltration(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -135,13 +135,18 @@ func TestNetDNSExfiltration(t *testing.T) {
 	flags := []string{"--net=none", "--net-allow", "www.example.com"}
 	calls := []string{
 		"query udp " + resolver + " A WwW.eXaMpLe.CoM", "query udp " + resolver + " TXT data.www.example.com", "query udp " + resolver + " SRV _http._tcp.www.example.com",
-		"query udp " + resolver + " TXT _dmarc.secretdata._x.www.example.com",
+		"query udp " + resolver + " TXT _dmarc.secretdata._x.www.example.com", "query udp " + resolver + " SRV _data1._tcp.www.example.com",
+		"query udp " + resolver + " TXT _data2._tcp.www.example.com", "query udp " + resolver + " A _data3.www.example.com", "query udp " + resolver + " SRV _http._data4.www.example.com",
 	}
 	w.inside(t, flags, calls...)
-	for _, q := range s.asked() {
+	asked := s.asked()
+	for _, q := range asked {
 		if strings.Contains(q, "data") {
 			t.Errorf("data has left: %q", q)
 		}
+	}
+	if !slices.ContainsFunc(asked, func(q string) bool { return strings.Contains(q, "_http._tcp.www.example.com") }) {
+		t.Errorf("a service is not asked for: %q", asked)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -74,6 +75,32 @@ func TestNetUDPDenied(t *testing.T) {
 		if len(came) > 0 {
 			t.Errorf("something has arrived at %s", <-came)
 		}
+	})
+}
+
+// TestNetUDPHidden: by QUIC nobody gets past the look at the name in the handshake, at
+// whatever port; other datagrams get through.
+func TestNetUDPHidden(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.nameserver(zone())
+	w.packets(w.wan, "93.184.216.1:8443", echoPacket)
+	const to = "datagram www.example.com:8443 "
+	begins := []string{to + "1200 c000000001", to + "1350 cf6b3343cf", to + "1200 c3ff00001d", to + "1400 8000000001"}
+	others := []string{to + "1200", to + "1199 c000000001", to + "1200 4000000001", to + "1200 c016030100", to + "10"}
+	w.devices(t, func(t *testing.T) {
+		flags := []string{"--net=none", "--net-allow", "www.example.com"}
+		o := w.inside(t, flags, append(others, begins...)...)
+		o.did(t, others...)
+		for _, call := range begins {
+			if !strings.HasPrefix(o[call], "E") {
+				t.Errorf("%q ends with %q", call, o[call])
+			}
+		}
+		if c := w.contacts(t); !slices.ContainsFunc(c, func(c contact) bool { return c.Port == 8443 && strings.Contains(c.Denied, "QUIC") }) {
+			t.Errorf("the record does not have it: %v", c)
+		}
+		w.inside(t, nil, append(others, begins...)...).all(t)
 	})
 }
 

@@ -72,6 +72,9 @@ func (s *NameServer) answer(q *query) (dnsmessage.RCode, []dnsmessage.Resource) 
 	case verdict == Refuse:
 		s.Notes.Denied(s.Policy.Refusal(q.name))
 		return dnsmessage.RCodeNameError, nil
+	case s.Policy.Telling(q.name, q.Type):
+		s.Notes.Denied(&Denied{Flow: Flow{Name: q.name}, Reason: "of what is below a name only some services (SRV) are asked for", fix: flag("*."+host(q.name), 0)})
+		return dnsmessage.RCodeNameError, nil
 	case q.Type == dnsmessage.TypeHTTPS || q.Type == dnsmessage.TypeSVCB:
 		// They have addresses as hints, and keys that would hide names (RFC 9460).
 		return dnsmessage.RCodeSuccess, nil

@@ -19,7 +19,7 @@
 // # What holds
 //
 //   - Where names are allowed one by one, no query for another leaves the machine, but
-//     for services of theirs: two short labels in front (RFC 8552).
+//     for some services of theirs, of a list (SRV, RFC 2782).
 //   - Each of those has an address of its own inside, so that each connection is
 //     by exactly one name. Who else is on the same server does not matter.
 //   - The decision is made on the address that is connected to, after the last
@@ -32,4 +32,12 @@
 // A server that serves many names by one certificate or behind one front may give
 // to a client that asks for an allowed name another one's content, by the Host header
 // inside TLS or by Encrypted Client Hello. Only a proxy that breaks TLS could see that.
+// A second ClientHello, after a HelloRetryRequest, is not looked at either; it has to be the
+// first one again (RFC 8446, section 4.1.2), which the server sees to.
+//
+// Who serves an allowed name is told when the sandbox asks for it, and for which type of
+// records. To whom a build may talk it may tell everything.
+//
+// With --net=none alone there is no interface, and nobody who would notice that something is
+// tried: the sandbox's kernel refuses it at once, and the record has nothing of it.
 package network

@@ -146,6 +146,7 @@ func FuzzAnswer(f *testing.F) {
 		{Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName("1.1.18.198.in-addr.arpa."), Type: dnsmessage.TypePTR, Class: dnsmessage.ClassINET}}},
 		{Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName("x.localhost."), Type: dnsmessage.TypeAAAA, Class: dnsmessage.ClassINET}}},
 		{Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName("registry.example.com."), Type: dnsmessage.TypeTXT, Class: dnsmessage.ClassINET}}},
+		{Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName("_http._tcp.git.corp.internal."), Type: dnsmessage.TypeSRV, Class: dnsmessage.ClassINET}}},
 	} {
 		b, err := m.Pack()
 		if err != nil {
@@ -160,6 +161,13 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query []byte, tcp bool) {
 		b := s.Answer(query, tcp)
 		n.take()
+		// By what is asked of others nothing is told that the program has chosen freely.
+		for _, asked := range strings.Split(u.seen(), ", ") {
+			name, kind, _ := strings.Cut(strings.TrimSuffix(asked, " tcp"), " ")
+			if label, ok := strings.CutSuffix(name, ".git.corp.internal"); asked != "" && name != "git.corp.internal" && (!ok || !isService(label) || kind != "SRV") {
+				t.Errorf("%x: the name server was asked %q", query, asked)
+			}
+		}
 		if b == nil {
 			if len(query) >= 12 && query[2]&0x80 == 0 {
 				t.Errorf("%x is not answered", query)

@@ -175,7 +175,7 @@ func (p *Policy) byName(f Flow, class Class, r Route) error {
 	case class <= Reserved:
 		return deny(f.where()+class.String(), flag(f.Addr.String(), f.Port))
 	case p.base != policy.Internet && f.Proto == UDP && f.Port == 443:
-		return deny("QUIC would hide the name that it is for; programs fall back to TCP", "")
+		return deny(HidesName, "")
 	case exact:
 		return nil
 	case class == Public && !r.OnLink:

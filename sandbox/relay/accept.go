@@ -107,7 +107,9 @@ func (r *Relay) takeStream(fd int, from netip.AddrPort) {
 	c.start()
 }
 
-// takeLocal takes a connection to a port of the host's localhost, which a rule allows.
+// takeLocal takes a connection to a port of the host's localhost, which a rule allows. What
+// a program sends to its own localhost is no packet that sbx could hold, so it is connected
+// before the host's port is, and where nobody listens there it gets a reset.
 func (r *Relay) takeLocal(fd int, port uint16) {
 	if r.closed || r.dials >= maxDials {
 		abort(fd)

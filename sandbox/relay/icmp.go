@@ -23,7 +23,9 @@ const (
 // code is the code of an "unreachable" that makes Linux give a program that errno
 // (icmp_err_convert in net/ipv4/icmp.c, tab_unreach in net/ipv6/icmp.c). What is not
 // allowed gets "administratively prohibited". Of the codes for IPv4 these are the ones
-// that count for UDP too, to which "network" or "host unreachable" say nothing.
+// that count for UDP too, to which "network" or "host unreachable" say nothing. In IPv6
+// none of the two counts for UDP (udpv6_err in net/ipv6/udp.c), neither here nor on the host;
+// where the host has no way to IPv6 at all, the sandbox has no address of it, and the errno.
 func code(errno unix.Errno, v6 bool) byte {
 	switch {
 	case errno == unix.ENETUNREACH && !v6:

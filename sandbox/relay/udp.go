@@ -24,6 +24,9 @@ type datagram struct {
 	// waiting are packets that came while it was decided.
 	waiting [][]byte
 	open    bool
+	// quic, where it is not nil, is what is noted of a datagram that begins a connection of
+	// QUIC: the address is a name's, and QUIC would hide which it is for.
+	quic *network.Denied
 	// answered says that the remote has sent something: then it is kept for longer.
 	answered bool
 }
@@ -142,6 +145,9 @@ func (d *datagram) connect(to *dest) unix.Errno {
 			}
 			if err == nil {
 				d.fd, d.open, d.rec = fd, true, d.r.record.allowed(to.flow(addr.Addr()))
+				if d.r.checksHello(to) {
+					d.quic = &network.Denied{Flow: to.flow(addr.Addr()), Reason: network.HidesName}
+				}
 				return 0
 			}
 			unix.Close(fd)
@@ -153,6 +159,11 @@ func (d *datagram) connect(to *dest) unix.Errno {
 
 func (d *datagram) send(f frame) {
 	d.last = d.r.now
+	if d.quic != nil && network.BeginsQUIC(f.l4[headUDP:]) {
+		d.r.record.Denied(d.quic)
+		d.r.unreachable(f, unix.EACCES)
+		return
+	}
 	if _, err := nonblock.Write(d.fd, f.l4[headUDP:]); err != nil {
 		d.failed(err)
 		return

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -116,7 +117,14 @@ func datagram(args []string) error {
 	}
 	defer c.Close()
 	n := number(args[1])
-	want := pattern[:n]
+	want := bytes.Clone(pattern[:n])
+	if len(args) > 2 {
+		begin, err := hex.DecodeString(args[2])
+		if err != nil {
+			return err
+		}
+		copy(want, begin)
+	}
 	buf := make([]byte, 65536)
 	for range 3 { // it may be lost
 		if _, err = c.Write(want); err != nil {
