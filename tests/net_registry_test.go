@@ -128,7 +128,7 @@ func TestNetRegistryCargo(t *testing.T) {
 	a := realNetwork(t)
 	tree := a.tree(t, map[string]string{"Cargo.toml": "[package]\nname = \"x\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\n[dependencies]\nitoa = \"=1.0.9\"\n", "src/main.rs": "fn main() {}\n"})
 	needTool(t, "cargo")
-	needClient(t, a, "sh", "-c", "cargo init -q --name x . && printf '[dependencies]\\nitoa = \"=1.0.9\"\\n' >> Cargo.toml && CARGO_HOME="+a.Home+"/outside CARGO_NET_RETRY=0 cargo fetch")
+	needClient(t, a, "sh", "-c", "cargo init -q --name x . && printf 'itoa = \"=1.0.9\"\\n' >> Cargo.toml && CARGO_HOME="+a.Home+"/outside CARGO_NET_RETRY=0 cargo fetch")
 	follow(t, a, tree, "fetched", "--env", "CARGO_HOME=/tmp/cargo", "--", "sh", "-c", "cargo fetch && echo fetched")
 }
 
