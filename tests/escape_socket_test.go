@@ -275,7 +275,7 @@ func TestEscapeSocketRun(t *testing.T) {
 	a.lives(t, tree, 1)
 	state := filepath.Join(a.Home, ".local/state/sbx")
 	show := []string{"--ro", state, "--ro", filepath.Dir(sbxPath), "--"}
-	if r := a.sbx(t, tree, append(show, "sh", "-c", "test -S "+state+"/runs/*/socket")...); r.Status != 0 {
+	if r := a.sbx(t, tree, append(show, "sh", "-c", "for s in "+state+"/runs/*/socket; do test -S $s || exit 1; done")...); r.Status != 0 {
 		t.Fatalf("the control finds no socket: %v", r)
 	}
 	if r := a.sbx(t, tree, append(show, sbxPath, "ps", "--json", "--state", state)...); r.Status != 0 || strings.TrimSpace(r.Stdout) != "[]" {
