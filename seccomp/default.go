@@ -76,6 +76,15 @@ const (
 	addrNoRandomize = 0x0040000 // gdb, setarch -R, builds of Lisps and Emacs
 )
 
+// The bits of a socket's type that are not flags, linux/net.h.
+const sockTypeMask = 0xf
+
+// Types of requests, linux/btrfs.h and bcachefs_ioctl.h.
+const (
+	btrfsIoctls    = 0x94
+	bcachefsIoctls = 0xbc
+)
+
 // Subcalls of socketcall(2), linux/net.h.
 const (
 	sysSocket     = 1
@@ -91,6 +100,15 @@ func byArgument() []Rule {
 		// an unsigned int (CVE-2019-10063).
 		{Action: Errno(unix.EPERM), Calls: []string{"ioctl"}, Args: []Arg{low(1, unix.TIOCSTI)}},
 		{Action: Errno(unix.EPERM), Calls: []string{"ioctl"}, Args: []Arg{low(1, unix.TIOCLINUX)}},
+		// btrfs and bcachefs let users make snapshots, which have what a mount
+		// hides of a directory, and read-only subvolumes, which rm(1) cannot
+		// delete. Three requests of btrfs have become everybody's (cp --reflink).
+		// The errno is that of other file systems.
+		{Action: Allow, Calls: []string{"ioctl"}, Args: []Arg{low(1, unix.FICLONE)}},
+		{Action: Allow, Calls: []string{"ioctl"}, Args: []Arg{low(1, unix.FICLONERANGE)}},
+		{Action: Allow, Calls: []string{"ioctl"}, Args: []Arg{low(1, unix.FIDEDUPERANGE)}},
+		{Action: Errno(unix.ENOTTY), Calls: []string{"ioctl"}, Args: []Arg{ioctlType(btrfsIoctls)}},
+		{Action: Errno(unix.ENOTTY), Calls: []string{"ioctl"}, Args: []Arg{ioctlType(bcachefsIoctls)}},
 		{Action: Allow, Calls: []string{"ioctl"}},
 
 		// A new user namespace brings capabilities, and with them mounts,
@@ -110,12 +128,23 @@ func byArgument() []Rule {
 		// rarer families are kernel code that builds do without. The errno is
 		// that of a kernel without the family.
 		{Action: Allow, Calls: []string{"socket"}, Args: []Arg{low(0, unix.AF_UNIX)}},
-		{Action: Allow, Calls: []string{"socket"}, Args: []Arg{low(0, unix.AF_INET)}},
-		{Action: Allow, Calls: []string{"socket"}, Args: []Arg{low(0, unix.AF_INET6)}},
 		// getaddrinfo(3) and if_nameindex(3) ask NETLINK_ROUTE for addresses.
 		{Action: Allow, Calls: []string{"socket"}, Args: []Arg{low(0, unix.AF_NETLINK), low(2, unix.NETLINK_ROUTE)}},
 		{Action: Errno(unix.EPROTONOSUPPORT), Calls: []string{"socket"}, Args: []Arg{low(0, unix.AF_NETLINK)}},
-		{Action: Errno(unix.EAFNOSUPPORT), Calls: []string{"socket"}},
+		{Action: Errno(unix.EAFNOSUPPORT), Calls: []string{"socket"}, Args: []Arg{not(0, unix.AF_INET), not(0, unix.AF_INET6)}},
+		// Of the internet's protocols those that the network inside carries, and
+		// the raw ones, for which the kernel wants a capability. The others, SCTP,
+		// L2TP or MPTCP, are code that is loaded for whoever asks first. Two types
+		// lead to more without naming it: DCCP, and AF_PACKET by its oldest name.
+		{Action: Errno(unix.ESOCKTNOSUPPORT), Calls: []string{"socket"}, Args: []Arg{lowMasked(1, sockTypeMask, unix.SOCK_DCCP)}},
+		{Action: Errno(unix.ESOCKTNOSUPPORT), Calls: []string{"socket"}, Args: []Arg{lowMasked(1, sockTypeMask, unix.SOCK_PACKET)}},
+		{Action: Allow, Calls: []string{"socket"}, Args: []Arg{low(2, unix.IPPROTO_IP)}}, // the type decides
+		{Action: Allow, Calls: []string{"socket"}, Args: []Arg{low(2, unix.IPPROTO_TCP)}},
+		{Action: Allow, Calls: []string{"socket"}, Args: []Arg{low(2, unix.IPPROTO_UDP)}},
+		{Action: Allow, Calls: []string{"socket"}, Args: []Arg{low(2, unix.IPPROTO_ICMP)}},
+		{Action: Allow, Calls: []string{"socket"}, Args: []Arg{low(2, unix.IPPROTO_ICMPV6)}},
+		{Action: Allow, Calls: []string{"socket"}, Args: []Arg{low(2, unix.IPPROTO_RAW)}},
+		{Action: Errno(unix.EPROTONOSUPPORT), Calls: []string{"socket"}},
 		{Action: Allow, Calls: []string{"socketpair"}, Args: []Arg{low(0, unix.AF_UNIX)}},
 		{Action: Errno(unix.EAFNOSUPPORT), Calls: []string{"socketpair"}},
 		// i386 only. The family is in memory, so that sockets can be used but
@@ -150,8 +179,15 @@ func low(index uint8, value uint32) Arg {
 	return Arg{Index: index, Low32: true, Value: uint64(value)}
 }
 
+func not(index uint8, value uint32) Arg {
+	return Arg{Index: index, Op: NotEqual, Low32: true, Value: uint64(value)}
+}
+
 func lowMasked(index uint8, mask, value uint32) Arg {
 	return Arg{Index: index, Op: MaskedEqual, Low32: true, Mask: uint64(mask), Value: uint64(value)}
 }
 
 func fileType(index uint8, format uint32) Arg { return lowMasked(index, unix.S_IFMT, format) }
+
+// ioctlType is the second byte of a request, ioctl(2).
+func ioctlType(value uint32) Arg { return lowMasked(1, 0xff00, value<<8) }

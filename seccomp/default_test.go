@@ -44,6 +44,14 @@ func defaultCases() []defaultCase {
 		{"ioctl", []uint64{high, 1<<32 | unix.TIOCSTI}, Errno(unix.EPERM)},
 		{"ioctl", []uint64{1, unix.TIOCLINUX}, Errno(unix.EPERM)},
 		{"ioctl", []uint64{1, high | unix.TIOCLINUX}, Errno(unix.EPERM)},
+		{"ioctl", []uint64{1, unix.FICLONE}, Allow},
+		{"ioctl", []uint64{1, unix.FICLONERANGE}, Allow},
+		{"ioctl", []uint64{1, high | unix.FIDEDUPERANGE}, Allow},
+		{"ioctl", []uint64{1, 0x50009401}, Errno(unix.ENOTTY)},        // BTRFS_IOC_SNAP_CREATE
+		{"ioctl", []uint64{1, 0x50009417}, Errno(unix.ENOTTY)},        // BTRFS_IOC_SNAP_CREATE_V2
+		{"ioctl", []uint64{1, high | 0x50009417}, Errno(unix.ENOTTY)}, //
+		{"ioctl", []uint64{1, 0x4008941a}, Errno(unix.ENOTTY)},        // BTRFS_IOC_SUBVOL_SETFLAGS
+		{"ioctl", []uint64{1, 0x4020bc10}, Errno(unix.ENOTTY)},        // BCH_IOCTL_SUBVOLUME_CREATE
 
 		{"clone", []uint64{threadFlags}, Allow},
 		{"clone", []uint64{forkFlags}, Allow},
@@ -64,6 +72,17 @@ func defaultCases() []defaultCase {
 		{"socket", []uint64{unix.AF_UNIX, unix.SOCK_STREAM}, Allow},
 		{"socket", []uint64{high | unix.AF_INET, unix.SOCK_STREAM}, Allow},
 		{"socket", []uint64{unix.AF_INET6, unix.SOCK_DGRAM | unix.SOCK_CLOEXEC}, Allow},
+		{"socket", []uint64{unix.AF_UNIX, unix.SOCK_SEQPACKET, 1}, Allow},
+		{"socket", []uint64{unix.AF_INET, unix.SOCK_STREAM | unix.SOCK_CLOEXEC, unix.IPPROTO_TCP}, Allow},
+		{"socket", []uint64{unix.AF_INET6, unix.SOCK_DGRAM, high | unix.IPPROTO_UDP}, Allow},
+		{"socket", []uint64{unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP}, Allow},
+		{"socket", []uint64{unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_ICMPV6}, Allow},
+		{"socket", []uint64{unix.AF_INET, unix.SOCK_SEQPACKET, unix.IPPROTO_SCTP}, Errno(unix.EPROTONOSUPPORT)},
+		{"socket", []uint64{unix.AF_INET, unix.SOCK_STREAM, high | unix.IPPROTO_MPTCP}, Errno(unix.EPROTONOSUPPORT)},
+		{"socket", []uint64{high | unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_L2TP}, Errno(unix.EPROTONOSUPPORT)},
+		{"socket", []uint64{unix.AF_INET, unix.SOCK_DCCP, 0}, Errno(unix.ESOCKTNOSUPPORT)},
+		{"socket", []uint64{unix.AF_INET, unix.SOCK_PACKET, 0}, Errno(unix.ESOCKTNOSUPPORT)},
+		{"socket", []uint64{unix.AF_INET6, high | unix.SOCK_DCCP | unix.SOCK_NONBLOCK, 0}, Errno(unix.ESOCKTNOSUPPORT)},
 		{"socket", []uint64{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE}, Allow},
 		{"socket", []uint64{unix.AF_NETLINK, unix.SOCK_RAW, high | unix.NETLINK_ROUTE}, Allow},
 		{"socket", []uint64{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_NETFILTER}, Errno(unix.EPROTONOSUPPORT)},

@@ -21,6 +21,9 @@
 //     The price is that 32 bit programs whose libc does not use socket(2) have
 //     no sockets; allowing it would give AF_VSOCK to everyone who can execute
 //     int 0x80. Revisit when distributions configure glibc for Linux 4.3.
+//   - Requests of ioctl(2) are refused by name: TIOCSTI, TIOCLINUX, all of btrfs and
+//     bcachefs but clones of files. A list of the allowed ones would have to know
+//     every terminal, device and file system that a build may meet.
 //   - Refused calls get an errno and do not kill: builds probe.
 //   - A balanced tree of comparisons against the number, instead of a list with
 //     the calls in most use first: ten to fifteen instructions for every

@@ -43,6 +43,11 @@ func TestEscapeSyscallOfUsers(t *testing.T) {
 		{"socket 16 3 4", []string{"done"}, "EPROTONOSUPPORT"},       // NETLINK_SOCK_DIAG
 		{"socket 16 3 15", []string{"done"}, "EPROTONOSUPPORT"},      // NETLINK_KOBJECT_UEVENT
 		{"socket 0x100000028 1 0", []string{"done"}, "EAFNOSUPPORT"}, // AF_VSOCK behind high bits
+		{"socket 2 1 262", []string{"done"}, "EPROTONOSUPPORT"},      // MPTCP
+		{"socket 2 1 0x100000106", []string{"done"}, "EPROTONOSUPPORT"},
+		{"socket 10 2 136", []string{"done"}, "EPROTONOSUPPORT"}, // UDP-Lite
+		{"socket 2 1 132", []string{"done"}, "EPROTONOSUPPORT"},  // SCTP
+		{"socket 2 2 115", []string{"done"}, "EPROTONOSUPPORT"},  // L2TP
 	} {
 		out := a.outside(t, tree, c.attack)
 		// A kernel without the feature cannot show that the filter is what
@@ -66,7 +71,7 @@ func TestEscapeSyscallOfUserNamespaces(t *testing.T) {
 	attacks := []string{
 		"sys mount_tmpfs", "sys mount_bind", "sys remount_root", "sys mount_private", "sys mount_shared", "sys open_tree", "sys fsopen",
 		"sys sethostname", "sys setuid_root", "sys unshare_net", "sys unshare_ns", "sys unshare_time", "sys setns_pidfd", "sys capset_all", "sys setsecurebits",
-		"socket 17 3 0", "socket 2 3 1", "socket 10 3 58", // AF_PACKET, raw ICMP
+		"socket 17 3 0", "socket 2 10 0", "socket 2 3 1", "socket 10 3 58", // AF_PACKET, its oldest name, raw ICMP
 		"sys chroot",
 	}
 	for _, attack := range attacks {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"os"
 	"unsafe"
 
@@ -166,6 +167,23 @@ func capsetAll() error {
 	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	all := [2]unix.CapUserData{{Effective: 1 << 21, Permitted: 1 << 21}}
 	return unix.Capset(&h, &all[0])
+}
+
+// snapshot DIR NAME: a second name of a btrfs subvolume, in the working directory.
+func snapshot(args []string) error {
+	source, err := unix.Open(args[0], unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	here, err := unix.Open(".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	request := make([]byte, 4096) // struct btrfs_ioctl_vol_args
+	binary.NativeEndian.PutUint64(request, uint64(source))
+	copy(request[8:], args[1])
+	const snapCreate = 0x50009401 // BTRFS_IOC_SNAP_CREATE
+	return call(unix.SYS_IOCTL, uintptr(here), snapCreate, pointer(request))
 }
 
 // shmget, semget, msgget KEY: a System V object that exists.
