@@ -271,12 +271,14 @@ const maskDir = Scratch + "/mask"
 // else that could be changed or is worth reading belongs to root and is closed
 // by its permissions; a process of kuid 0 passes these even without
 // capabilities, so for a caller that is root the lists are longer. Where a
-// kernel lacks one of them, there is nothing to close.
+// kernel lacks one of them, there is nothing to close. kallsyms has addresses
+// where perf(1) is open to users, and DebugData the servers, users and shares of
+// mounts that the sandbox does not have.
 var (
 	procReadOnly     = []string{"sys"}
-	procMasked       = []string{"kcore", "keys", "key-users", "sysrq-trigger", "timer_list"}
+	procMasked       = []string{"kcore", "keys", "key-users", "sysrq-trigger", "timer_list", "kallsyms", "fs/cifs/DebugData"}
 	procReadOnlyRoot = []string{"irq", "bus", "fs", "acpi", "scsi", "tty", "mtrr", "asound", "driver", "dynamic_debug"}
-	procMaskedRoot   = []string{"sched_debug", "latency_stats", "interrupts", "kallsyms", "kmsg", "kpagecount", "kpageflags", "kpagecgroup", "vmallocinfo", "slabinfo", "mtrr"}
+	procMaskedRoot   = []string{"sched_debug", "latency_stats", "interrupts", "kmsg", "kpagecount", "kpageflags", "kpagecgroup", "vmallocinfo", "slabinfo", "mtrr"}
 )
 
 // kernel adds the file systems that show the kernel. A new proc is allowed
