@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,9 @@ func main() {
 // run is main without the exit.
 func run(args []string, begun *sandbox.Begun) int {
 	r := newReport(os.Stderr)
+	if err := enoughFiles(); err != nil {
+		return r.fail(err)
+	}
 	args, err := verb(args)
 	if err != nil {
 		return r.fail(err)
@@ -37,6 +41,28 @@ func run(args []string, begun *sandbox.Begun) int {
 	}
 	return status
 }
+
+// fewFiles is what a run opens at the same time, with some to spare for trees
+// beside the tree. The Go runtime dies of its own need with less than ten.
+const fewFiles = 64
+
+func enoughFiles() error {
+	var limit unix.Rlimit
+	// The runtime has raised the soft limit to the hard one.
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= fewFiles {
+		return nil
+	}
+	return &limitError{limit.Cur}
+}
+
+// limitError is a limit of the shell's under which sbx cannot work.
+type limitError struct{ files uint64 }
+
+func (e *limitError) Error() string {
+	return fmt.Sprintf("cannot work with at most %d open files: %d are needed", e.files, fewFiles)
+}
+
+func (e *limitError) Hint() string { return "sudo prlimit --pid $$ --nofile=1024:4096" }
 
 // options are those that no flag sets.
 func options(r *report) *sandbox.Options {

@@ -107,6 +107,8 @@ func (m Machine) advise(f failure) []advice {
 		return m.aboutInterface()
 	case f.about("mount /proc"):
 		return m.aboutProc(f.errno)
+	case f.call == "dup3" && f.errno == syscall.EBADF:
+		return []advice{{"at most " + amount(m.Nofile[1]) + " are allowed here", "sudo prlimit --pid $$ --nofile=1024:4096"}}
 	case f.about("overlay "):
 		return m.aboutOverlay(f.errno)
 	case f.errno == syscall.ENOSPC && strings.Contains(f.call, "mount"):

@@ -35,7 +35,11 @@ func (f *Facts) paths(p policy.Policy, mounts []Mount) error {
 			if r.Optional {
 				continue
 			}
-			return &SourceError{Flag: r.Origin.Flag, Path: r.Source, Err: err}
+			missing := &SourceError{Flag: r.Origin.Flag, Path: r.Source, Err: err}
+			if r.Device {
+				missing.Fix = "ls -l " + filepath.Dir(r.Source)
+			}
+			return missing
 		}
 		if r.Access == policy.CopyOnWrite && !r.Optional {
 			if path.Kind != Dir {

@@ -82,6 +82,7 @@ func checkPlan(t *testing.T, s *situation, p Plan) {
 	made := map[string]bool{"/": true, Scratch: true, Host: true}
 	staged := map[string]bool{}
 	uppers := map[string]bool{}
+	covered := "" // of the host, by the overlay of $HOME
 	masks := false
 	for i, step := range p.Steps {
 		mounts := true
@@ -117,6 +118,9 @@ func checkPlan(t *testing.T, s *situation, p Plan) {
 			if i < seal {
 				fail("%s before seal", step)
 			}
+			if covered != "" && policy.Below(step.Source, covered) {
+				fail("%s of what is covered by the overlay of $HOME", step)
+			}
 			name, _, _ := strings.Cut(step.Staged, "/")
 			if step.Staged != "" && !staged[name] {
 				fail("%s of %q, which is not staged", step, step.Staged)
@@ -125,8 +129,12 @@ func checkPlan(t *testing.T, s *situation, p Plan) {
 			if i < seal {
 				fail("%s before seal", step)
 			}
-			if step.Place.Path == Host+"/dev" {
+			if at, onHost := strings.CutPrefix(step.Place.Path, Host+"/"); onHost {
 				staged[homeName] = true
+				covered = "/" + at
+			}
+			if covered != "" && policy.Below(step.Lower[0], covered) {
+				fail("%s of what is covered by the overlay of $HOME", step)
 			}
 			if step.Upper == "" && step.Work == "" {
 				break

@@ -91,6 +91,9 @@ func (b *builder) mounts() ([]mount, error) {
 	if p.LogicalDir != "" {
 		list = append(list, b.logical()...)
 	}
+	if b.home != nil {
+		b.home.path = b.homeMount(list)
+	}
 	return sorted(list)
 }
 
@@ -106,13 +109,22 @@ func (b *builder) overlay(source, target, dir, why string) mount {
 	return mount{path: target, kind: overlayMount, dir: true, source: source, layer: dir, why: why}
 }
 
-// homeName names the overlay of $HOME in Scratch and in the layer. It is mounted
-// on the host's /dev, from which nothing is bound after Seal, and goes with the
-// host's root.
+// homeName names the overlay of $HOME in Scratch and in the layer.
 const homeName = "caches"
 
-// HomeMount is that place.
-const HomeMount = Host + "/dev"
+// homeMount is where it is mounted: on the host's /dev, from which nothing is bound
+// after Seal, so that it goes with the host's root. Where a tree or the layer is in
+// /dev/shm, it is the host's devpts.
+func (b *builder) homeMount(list []mount) string {
+	shm := policy.Below(b.layer.Dir, "/dev")
+	for _, m := range list {
+		shm = shm || policy.Below(m.source, "/dev")
+	}
+	if shm {
+		return Host + "/dev/pts"
+	}
+	return Host + "/dev"
+}
 
 // fromHome takes a built-in rule for something in $HOME. All of them together
 // are one overlay of $HOME, of which only these places are bound, caches
@@ -137,7 +149,7 @@ func (b *builder) fromHome(r policy.Rule) (m mount, ok bool) {
 		return mount{}, false
 	}
 	if b.home == nil {
-		all := b.overlay(home, HomeMount, homeName, "the home directory")
+		all := b.overlay(home, "", homeName, "the home directory")
 		b.home = &all
 	}
 	return m, true

@@ -16,6 +16,8 @@ type compiler struct {
 	ops  []op
 	// scratch counts the names used in plan.Scratch.
 	scratch int
+	// home is where the overlay of $HOME is, of which parts are bound.
+	home string
 	// parts counts what has been sent of plan.Plan.Parts.
 	parts int
 	// given are descriptors of mounts that the child inherits.

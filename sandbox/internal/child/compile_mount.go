@@ -141,7 +141,7 @@ func (c *compiler) bind(s plan.Bind) {
 		c.attach(plan.Scratch+"/"+s.Staged, s.Place)
 	default:
 		// Part of an overlay, whose upper is the build's.
-		c.sourceAt(plan.HomeMount[1:] + "/" + below)
+		c.sourceAt(c.home[1:] + "/" + below)
 		if s.ReadOnly {
 			c.readOnly()
 		}
@@ -201,6 +201,9 @@ const lowerFD = 40
 func (c *compiler) overlay(s plan.Overlay) {
 	g := c.m
 	target := s.Place.Path
+	if strings.HasPrefix(target, plan.Host+"/") {
+		c.home = target
+	}
 	if s.Place.Ground != "" {
 		c.scratch++
 		target = fmt.Sprintf("%s/m%d", plan.Scratch, c.scratch)

@@ -2,6 +2,7 @@ package child
 
 import (
 	"fmt"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -50,6 +51,9 @@ func task(s plan.Step) string {
 	case plan.Overlay:
 		if s.Upper == "" {
 			return fmt.Sprintf("show %q", s.Place.Path)
+		}
+		if strings.HasPrefix(s.Place.Path, plan.Host+"/") {
+			return fmt.Sprintf("overlay %q", s.Lower[0]) // $HOME, for its caches
 		}
 		return fmt.Sprintf("overlay %q", s.Place.Path)
 	case plan.ProbeUpper:
@@ -157,6 +161,9 @@ func meaning(s plan.Step, call string, errno syscall.Errno) string {
 	}
 	if errno == unix.ELOOP && call == "openat2" {
 		return "a name on its path has become a symlink"
+	}
+	if errno == unix.EBADF && call == "dup3" {
+		return "the limit on open files is too low"
 	}
 	if errno == unix.ENOSPC && call == "mount" {
 		return "the limit on mounts is reached, see /proc/sys/fs/mount-max"
