@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -131,6 +132,27 @@ func TestEscapeTerminalSettings(t *testing.T) {
 	out, _ = onTerminal(t, a, tree, "sh", "-c", script, "sh", sbxPath, "--")
 	if s := states(out); len(s) != 2 || s[0] != s[1] {
 		t.Errorf("the build has changed the caller's terminal for good: %q", out)
+	}
+}
+
+// Flags of a descriptor belong to all who share it: most programs end where their
+// input does not wait.
+func TestEscapeTerminalFlags(t *testing.T) {
+	t.Parallel()
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, nil)
+	a.arm(t, tree)
+	script := `grep ^flags /proc/self/fdinfo/0; "$@" ./victim "nonblock 0" "nonblock 1"; grep ^flags /proc/self/fdinfo/0`
+	flags := func(args ...string) []string {
+		out, _ := onTerminal(t, a, tree, "sh", append([]string{"-c", script, "sh"}, args...)...)
+		return regexp.MustCompile(`flags:\s*\d+`).FindAllString(out, -1)
+	}
+	if f := flags("env"); len(f) != 2 || f[0] == f[1] {
+		t.Fatalf("the control does not change the flags: %q", f)
+	}
+	if f := flags(sbxPath, "--"); len(f) != 2 || f[0] != f[1] {
+		t.Errorf("the build has changed the flags for good: %q", f)
 	}
 }
 

@@ -45,6 +45,9 @@ func reopen(args []string) error {
 	return put([]string{"/proc/self/fd/" + args[0], args[1]}, os.O_WRONLY)
 }
 
+// nonblock FD: whoever shares the descriptor no longer waits in read(2).
+func nonblock(args []string) error { return unix.SetNonblock(number(args[0]), true) }
+
 // list DIR: says the names.
 func list(args []string) error {
 	entries, err := os.ReadDir(args[0])

@@ -29,7 +29,7 @@ var verbs = map[string]func(args []string) error{
 	"descriptors": descriptors, "strings": findStrings, "fork": forkMany, "daemon": daemon, "hold": hold,
 	"connect": connect, "socket": socket, "listen": listen,
 	"talk": talk, "pktinfo": pktinfo, "guess": guess, "netlink": netlink, "queries": queries,
-	"sys": sys, "mknod": mknod, "ioctl": ioctl, "whiteout": whiteout, "reopen": reopen, "snapshot": snapshot,
+	"sys": sys, "mknod": mknod, "ioctl": ioctl, "whiteout": whiteout, "reopen": reopen, "snapshot": snapshot, "nonblock": nonblock,
 	"shmget": shmget, "semget": semget, "msgget": msgget, "mqopen": mqOpen, "mqunlink": mqUnlink, "keys": keys, "fault": fault, "deep": deep, "swap": swap,
 }
 
