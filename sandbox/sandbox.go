@@ -146,22 +146,6 @@ func (s *Session) wait(o Options, process *child.Process, signals *supervise.Sig
 // command that takes less is not delayed by it.
 const sweepAfter = 100 * time.Millisecond
 
-// explain says after a failure what no tool can: the kernel refuses to copy up
-// files of owners and groups that are not mapped, with EOVERFLOW, "Value too
-// large for defined data type". The tree's own directory tells for all of it.
-func (s *Session) explain(o Options, f host.Facts) {
-	var st unix.Stat_t
-	if unix.Lstat(s.Tree.Root, &st) != nil {
-		return
-	}
-	if _, ok := f.GIDs.Reverse(st.Gid); !ok {
-		o.warn("the source tree belongs to another group, whose files cannot be changed inside (\"Value too large for defined data type\"): chgrp -R %d %s", f.GID, s.Tree.Root)
-	}
-	if _, ok := f.UIDs.Reverse(st.Uid); !ok {
-		o.warn("the source tree belongs to another user, whose files cannot be changed inside (\"Value too large for defined data type\"): sudo chown -R %d %s", f.UID, s.Tree.Root)
-	}
-}
-
 // Prepare makes the plan that Run would run.
 func Prepare(o Options) (*Session, plan.Plan, error) {
 	s, p, _, err := prepare(o)
