@@ -44,7 +44,7 @@ func printDiff(c *cli.Context, o *sandbox.Options, r *report, status *int) (*out
 	out.meter = newMeter(r, "compared")
 	var failed error
 	var bytes int64
-	for p, c := range changes(list, opts) {
+	for p, c := range changes(list, opts, false) {
 		err := c.err
 		if err == nil {
 			d.n++

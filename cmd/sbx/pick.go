@@ -61,8 +61,9 @@ func pick(s *sandbox.Session, args []string) ([]picked, error) {
 }
 
 // changes walks the pairs one after the other. A path that cannot be read is
-// given with its error; the walk of its pair goes on.
-func changes(list []picked, opts overlay.Options) iter.Seq2[*picked, result] {
+// given with its error; the walk of its pair goes on. With shadowed they say what
+// of them the host has changed since.
+func changes(list []picked, opts overlay.Options, shadowed bool) iter.Seq2[*picked, result] {
 	return func(yield func(*picked, result) bool) {
 		for i := range list {
 			p := &list[i]
@@ -75,7 +76,7 @@ func changes(list []picked, opts overlay.Options) iter.Seq2[*picked, result] {
 			}
 			p.o = o
 			opts.Paths, opts.Notes = p.paths, p.Notes
-			if opts.Base = nil; p.Notes.Journal != nil {
+			if opts.Base = nil; shadowed && p.Notes.Journal != nil {
 				opts.Base = p.Notes.Base
 			}
 			more := true

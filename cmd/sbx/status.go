@@ -46,7 +46,7 @@ func printStatus(c *cli.Context, o *sandbox.Options, r *report) (*output, error)
 	var failed error
 	var files, bytes int64
 	guards := map[*picked]*overlay.Guard{}
-	for p, c := range changes(list, overlay.Options{All: c.Bool("all"), Same: true, Guard: true}) {
+	for p, c := range changes(list, overlay.Options{All: c.Bool("all"), Same: true, Guard: true}, true) {
 		if c.err != nil {
 			if errors.Is(c.err, fs.ErrPermission) {
 				return out, c.err

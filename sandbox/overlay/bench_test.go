@@ -12,13 +12,15 @@ import (
 )
 
 // manyFiles makes n files on both sides, of these sizes, in directories of per
-// each. They differ at their end.
-func manyFiles(t testing.TB, n, per, low, up int) Pair {
+// each. They differ at their end, and where else is said.
+func manyFiles(t testing.TB, n, per, low, up int, at ...int) Pair {
 	t.Helper()
 	p := newPair(t)
 	text := bytes.Repeat([]byte("0123456789abcde\n"), 129)[:low]
 	other := bytes.Repeat([]byte("0123456789abcde\n"), 129)[:up]
-	other[len(other)-1] = 'X'
+	for _, i := range append(at, len(other)-1) {
+		other[i] = 'X'
+	}
 	for i := 0; i < n; i += per {
 		dir := fmt.Sprintf("d%03d/e%03d", i/per/50, i/per%50)
 		for side, data := range map[string][]byte{p.Lower: text, p.Upper: other} {
@@ -57,6 +59,8 @@ func BenchmarkChanges100k(b *testing.B) {
 		// The worst: equal but for the last byte.
 		{"SameSize", func() Pair { return manyFiles(b, files, 40, 2048, 2048) }, Options{}},
 		{"Stat", func() Pair { return manyFiles(b, files, 40, 200, 201) }, Options{All: true, Gone: true, Lines: true}},
+		// Lines in several places.
+		{"StatLines", func() Pair { return manyFiles(b, files, 40, 1000, 1001, 50, 200, 500) }, Options{All: true, Gone: true, Lines: true}},
 		{"OneDirectory", func() Pair { return manyFiles(b, files, files, 20, 21) }, Options{}},
 		{"Added", func() Pair {
 			p := manyFiles(b, files, 40, 20, 21)

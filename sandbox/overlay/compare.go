@@ -196,17 +196,51 @@ func (c *comparer) lines(j *job, name string, low, up Stat) (l Lines, err error)
 	return countLines(a, b), nil
 }
 
-// countLines counts the lines in which two texts differ.
+// countLines counts the lines in which two texts that differ do so, as many as
+// diffLines finds.
 func countLines(a, b []byte) (l Lines) {
 	a, b = trimLines(a, b)
-	if n, m := lineCount(a), lineCount(b); n == 0 || m == 0 || n+m == 2 {
+	n, m := lineCount(a), lineCount(b)
+	switch {
+	case n == 0 || m == 0 || n+m == 2:
 		return Lines{Added: m, Removed: n}
+	case n <= fewLines && m <= fewLines:
+		k := common(a, b)
+		return Lines{Added: m - k, Removed: n - k}
 	}
 	for _, e := range diffLines(splitLines(string(a)), splitLines(string(b))) {
 		l.Removed += e.a1 - e.a0
 		l.Added += e.b1 - e.b0
 	}
 	return l
+}
+
+// fewLines are compared without memory of their own: what is left of most files.
+const fewLines = 32
+
+// common is the length of the longest sequence of lines that two texts of up to
+// fewLines have in common.
+func common(a, b []byte) int {
+	var lines [fewLines][]byte
+	other := lines[:0]
+	for line := range bytes.Lines(b) {
+		other = append(other, line)
+	}
+	// best[k+1] is that of the lines of a so far and of the first k+1 of b.
+	var best [fewLines + 1]int
+	for line := range bytes.Lines(a) {
+		before := 0
+		for k, o := range other {
+			was := best[k+1]
+			if bytes.Equal(line, o) {
+				best[k+1] = before + 1
+			} else {
+				best[k+1] = max(was, best[k])
+			}
+			before = was
+		}
+	}
+	return best[len(other)]
 }
 
 func lineCount(text []byte) int {

@@ -310,3 +310,32 @@ func FuzzTrimLines(f *testing.F) {
 		}
 	})
 }
+
+// What is compared without memory counts as many lines as a patch has.
+func TestCountFewLines(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 32))
+	text := func() string {
+		var b strings.Builder
+		for range random.IntN(fewLines + 8) {
+			b.WriteString([]string{"a\n", "b\n", "c\n", "\n", "long\n", "\r\n"}[random.IntN(6)])
+		}
+		if random.IntN(3) == 0 {
+			b.WriteString("no end")
+		}
+		return b.String()
+	}
+	for range 20000 {
+		a, b := text(), text()
+		if a == b {
+			continue
+		}
+		var want Lines
+		for _, e := range diffLines(splitLines(a), splitLines(b)) {
+			want.Removed += e.a1 - e.a0
+			want.Added += e.b1 - e.b0
+		}
+		if got := countLines([]byte(a), []byte(b)); got != want {
+			t.Fatalf("%q, %q: %v lines differ, the patch has %v", a, b, got, want)
+		}
+	}
+}
