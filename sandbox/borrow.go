@@ -7,13 +7,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sbx-build/sbx/sandbox/host"
 	"github.com/sbx-build/sbx/sandbox/internal/child"
 	"github.com/sbx-build/sbx/sandbox/share"
 	"github.com/sbx-build/sbx/sandbox/state"
 )
 
-// Living lists the runs that live, of one layer or of all (layer ""). Of those that
-// do not answer it is not known which layer they have.
+// Living lists the runs that live, of one layer or of all (layer ""). Those that do
+// not answer are among them.
 func Living(s state.Store, layer string) []share.Run {
 	var list []share.Run
 	for _, dir := range s.Runs() {
@@ -51,25 +52,61 @@ const awaitOther = 10 * time.Second
 
 // borrow takes the mounts that other runs have of the layer. Where it turns out
 // that none lives any more, the layer is this run's alone.
-func (s *Session) borrow(lock *state.Lock) (*borrowed, error) {
+func (s *Session) borrow(lock *state.Lock, facts host.Facts) (*borrowed, error) {
 	deadline := time.Now().Add(awaitOther)
+	said := false
 	for lock.Live {
 		b, err := s.borrowNow()
-		if len(b.fds) > 0 {
+		silent := s.silent(b, facts)
+		if len(b.fds) > 0 && silent == nil {
 			return b, nil
 		}
-		if time.Now().After(deadline) {
-			who := "it does not answer"
-			if err != nil {
-				who = err.Error()
+		b.close()
+		who, pause := "it does not answer", 5*time.Millisecond
+		if silent != nil {
+			who, pause = silence(*silent), 100*time.Millisecond
+			if !said {
+				s.options.say("waiting for a run that has the layer %q: %s", s.Layer.Name, who)
 			}
+			said = true
+		} else if err != nil {
+			who = err.Error()
+		}
+		if time.Now().After(deadline) {
 			return nil, &state.BusyError{Layer: s.Layer, Run: who}
 		}
-		if err := lock.Again(5 * time.Millisecond); err != nil {
+		if err := lock.Again(pause); err != nil {
 			return nil, err
 		}
 	}
 	return &borrowed{}, nil
+}
+
+// silent is a run that does not answer and has what this run needs and no other
+// lends.
+func (s *Session) silent(b *borrowed, facts host.Facts) *share.Run {
+	for i, run := range b.runs {
+		if !run.Silent {
+			continue
+		}
+		if len(b.fds) == 0 {
+			return &b.runs[i]
+		}
+		p, err := s.build(s.options, facts, nil)
+		if err == nil && slices.ContainsFunc(p.Lent(), func(u string) bool { return slices.Contains(run.Uppers, u) && !slices.Contains(b.uppers, u) }) {
+			return &b.runs[i]
+		}
+	}
+	return nil
+}
+
+// silence says why a run does not answer, as far as that shows.
+func silence(r share.Run) string {
+	who := fmt.Sprintf("%s (%s)", r.ID, brief(r.Command))
+	if r.Stopped() {
+		return fmt.Sprintf("%s is stopped; fg in its shell, or kill -CONT %d, lets it go on", who, r.PID)
+	}
+	return who + " does not answer"
 }
 
 // borrowNow takes what the runs that answer lend, of each upper directory once.

@@ -45,13 +45,10 @@ type Record struct {
 	Network []relay.Contact `json:"network,omitempty"`
 }
 
-// maxCommand bounds the words of a command that are recorded, and each of them.
-const maxCommand = 64
-
 // record leaves the run's record. A run is not a failure for want of one.
 func (s *Session) record(o Options, status Status, end child.Ending, changes int, done outcome) {
 	r := Record{
-		Run: s.Run, Command: shorten(o.Args), Dir: s.Policy.Dir, Tree: s.Tree.Root, Layer: s.Layer.Name,
+		Run: s.Run, Command: share.Shorten(o.Args), Dir: s.Policy.Dir, Tree: s.Tree.Root, Layer: s.Layer.Name,
 		Start: s.started.UTC(), End: time.Now().UTC(), Exit: status.ExitCode(),
 		CPU:    float64(end.Rusage.Utime.Nano()+end.Rusage.Stime.Nano()) / 1e9,
 		MaxRSS: end.Rusage.Maxrss << 10, Refreshes: done.refreshes, Mirrors: done.mirrors,
@@ -144,20 +141,6 @@ func appendJSON(b []byte, s string) []byte {
 func lives(dir state.RunDir) bool {
 	_, err := share.Ask(dir.Path)
 	return !share.Gone(err)
-}
-
-func shorten(args []string) []string {
-	var list []string
-	for i, a := range args {
-		if i == maxCommand {
-			return append(list, "…")
-		}
-		if len(a) > maxCommand {
-			a = a[:maxCommand] + "…"
-		}
-		list = append(list, a)
-	}
-	return list
 }
 
 // Records lists the runs that have ended, the newest last.

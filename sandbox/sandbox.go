@@ -50,7 +50,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if o.Throwaway {
 		defer s.throwAway(lock)
 	}
-	others, err := s.borrow(lock)
+	others, err := s.borrow(lock, facts)
 	if err != nil {
 		return Status{}, err
 	}

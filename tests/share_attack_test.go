@@ -94,11 +94,28 @@ func TestStopped(t *testing.T) {
 	run := a.background(t, tree, "--", "sh", "-c", "trap 'exit 7' TERM; echo x >f; while :; do sleep 0.02; done")
 	a.lives(t, tree, 1)
 	run.Process.Signal(syscall.SIGSTOP)
-	if r := a.sbx(t, tree, "ps"); !strings.Contains(r.Stdout, "does not answer") {
+	if r := a.sbx(t, tree, "ps"); !strings.Contains(r.Stdout, tree) || !strings.Contains(r.Stdout, "does not answer: it is stopped (kill -CONT ") {
 		t.Error(r)
 	}
 	if r := a.sbx(t, tree, "path", "f"); r.Status != 125 {
 		t.Error(r)
+	}
+	// The next run says what it waits for, and goes on with it.
+	next := a.background(t, tree, "--", "cat", "f")
+	soon(t, "what is waited for", func() bool { return strings.Contains(next.out.String(), "sbx: waiting for a run that has the layer") })
+	if s := next.out.String(); !strings.Contains(s, "(sh -c trap") || !strings.Contains(s, "is stopped; fg in its shell, or kill -CONT") {
+		t.Error(s)
+	}
+	run.Process.Signal(syscall.SIGCONT)
+	if err := next.ends(t); err != nil || !strings.HasSuffix(next.out.String(), "\nx\n") {
+		t.Errorf("%v: %s", err, next.out.String())
+	}
+	// Also with as many questions unanswered as it takes at once.
+	run.Process.Signal(syscall.SIGSTOP)
+	for range 70 {
+		if r := a.sbx(t, tree, "ps"); !strings.Contains(r.Stdout, "stopped") {
+			t.Fatal(r)
+		}
 	}
 	if r := a.sbx(t, tree, "stop", "last"); r.Status != 0 {
 		t.Error(r)

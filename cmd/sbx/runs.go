@@ -52,6 +52,9 @@ type runJSON struct {
 	Live []live.Status `json:"live,omitempty"`
 	// Published are the ports of the host's that lead into the sandbox.
 	Published []string `json:"published,omitempty"`
+	// Silent says that the run does not answer, Stopped that its sbx is stopped.
+	Silent  bool `json:"silent,omitempty"`
+	Stopped bool `json:"stopped,omitempty"`
 }
 
 // listRuns is `sbx ps`.
@@ -65,10 +68,7 @@ func listRuns(c *cli.Context, o *sandbox.Options) error {
 	}
 	list := []runJSON{}
 	for _, r := range sandbox.Living(store, "") {
-		if r.Silent {
-			r.Command = []string{"(does not answer)"}
-		}
-		list = append(list, runJSON{r.ID, r.PID, r.Tree, r.Layer, r.Dir, r.Command, time.Unix(r.Started, 0).UTC(), r.Live, r.Published})
+		list = append(list, runJSON{r.ID, r.PID, r.Tree, r.Layer, r.Dir, r.Command, time.Unix(r.Started, 0).UTC(), r.Live, r.Published, r.Silent, r.Stopped()})
 	}
 	if c.Bool("json") {
 		return printJSON(os.Stdout, list)
@@ -79,6 +79,10 @@ func listRuns(c *cli.Context, o *sandbox.Options) error {
 	}
 	for _, r := range list {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Run, age(r.Start), printable(r.Layer), printable(r.Tree), printable(words(r.Command)))
+		if r.Silent {
+			w.Flush()
+			fmt.Printf("    does not answer%s\n", map[bool]string{true: fmt.Sprintf(": it is stopped (kill -CONT %d)", r.PID)}[r.Stopped])
+		}
 		if len(r.Published) > 0 {
 			w.Flush()
 			fmt.Printf("    published %s\n", printable(strings.Join(r.Published, ", ")))

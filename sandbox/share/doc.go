@@ -6,6 +6,7 @@
 // its command existed; it hands them on over a socket in the run's directory:
 //
 //	runs/RUN/socket    who connects learns what the run is, and gets descriptors
+//	runs/RUN/run       what it is, for when it does not answer
 //
 // That somebody answers is what says that the run lives. The directories above are
 // closed to other users, and both sides compare the other's uid (SO_PEERCRED in

@@ -30,7 +30,7 @@ type Run struct {
 	// shows read-only, each with its access before it.
 	Protected []string `json:"protected"`
 	// Silent says that the run lives and does not answer: its sbx is stopped, or has
-	// no time. Then nothing is known but ID and PID.
+	// no time. What it has said of itself at its start is known all the same.
 	Silent bool `json:"-"`
 	// Live is what the run does to show what is edited on the host.
 	Live []live.Status `json:"live,omitempty"`
@@ -77,6 +77,9 @@ type Server struct {
 // Serve makes the socket in a directory that exists. Answer does the work; now fills in
 // what of a run changes.
 func Serve(dir string, run Run, now func(*Run), lender Lender) (*Server, error) {
+	if err := note(dir, run); err != nil {
+		return nil, fmt.Errorf("cannot note what the run is: %w", err)
+	}
 	fd, err := listen(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make the socket of the run: %w", err)
@@ -154,13 +157,18 @@ func ask(dir, what string) (Run, []int, error) {
 	}
 	defer unix.Close(fd)
 	setTimeout(fd)
-	if err := unix.Connect(fd, address(d)); err != nil {
-		// EAGAIN: as many have asked already as it takes at once.
-		return Run{ID: filepath.Base(dir), Silent: err == unix.EAGAIN}, nil, err
+	if err := connect(fd, d, dir); err != nil {
+		if err == unix.EAGAIN {
+			return silent(dir, 0), nil, err
+		}
+		return Run{}, nil, err
 	}
 	pid, err := checkPeer(fd)
 	if err != nil {
 		return Run{}, nil, err
+	}
+	if stopped(pid) {
+		return silent(dir, pid), nil, unix.EAGAIN
 	}
 	if err := send(fd, request{Ask: what}, nil); err != nil {
 		return Run{}, nil, err
@@ -168,7 +176,7 @@ func ask(dir, what string) (Run, []int, error) {
 	var r reply
 	fds, err := receive(fd, &r)
 	if err == unix.EAGAIN {
-		return Run{ID: filepath.Base(dir), PID: pid, Silent: true}, nil, err
+		return silent(dir, pid), nil, err
 	}
 	if err != nil {
 		return Run{}, nil, err
@@ -182,14 +190,25 @@ func ask(dir, what string) (Run, []int, error) {
 	return r.Run, fds, nil
 }
 
+// connect connects to the run in a directory. EAGAIN is that as many have asked
+// already as it takes at once, for which one that is stopped is not waited for.
+func connect(fd, d int, dir string) error {
+	unix.SetNonblock(fd, true)
+	err := unix.Connect(fd, address(d))
+	unix.SetNonblock(fd, false)
+	if err == unix.EAGAIN && !silent(dir, 0).Stopped() {
+		err = unix.Connect(fd, address(d))
+	}
+	return err
+}
+
 // Gone says whether an error of Ask means that the run does not live. It may also be
 // the caller who is short of something, or may not ask.
 func Gone(err error) bool {
 	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)
 }
 
-// Ask asks the run in a directory what it is. One that does not answer is Silent; of
-// one that takes no more questions, not even the PID is known.
+// Ask asks the run in a directory what it is. One that does not answer is Silent.
 func Ask(dir string) (Run, error) {
 	run, fds, err := ask(dir, askRun)
 	closeAll(fds)

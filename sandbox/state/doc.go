@@ -15,7 +15,7 @@
 //	      caches/                   that of the caches in $HOME
 //	      home/                     $HOME inside
 //	      seeds                     what sbx has put there (Seeds)
-//	  runs/RUN/socket               of a run that lives (package share)
+//	  runs/RUN/{socket,run}         of a run that lives (package share)
 //	  runs/RUN.json                 what is left of a run
 //	  trash/                        renamed away, being deleted
 //

@@ -32,6 +32,7 @@ func (d RunDir) Remove() {
 		return
 	}
 	unix.Unlink(filepath.Join(d.Path, "socket"))
+	unix.Unlink(filepath.Join(d.Path, "run"))
 	unix.Rmdir(d.Path)
 }
 
