@@ -83,7 +83,7 @@ func (s *Session) warnShadowed(o Options) {
 	if err != nil {
 		return
 	}
-	count, first := 0, ""
+	var found overlay.Found
 	for _, p := range pairs {
 		opened, err := p.Open()
 		if err != nil {
@@ -91,17 +91,25 @@ func (s *Session) warnShadowed(o Options) {
 		}
 		for c, err := range opened.Changes(overlay.Options{Base: p.Notes.Base, Notes: p.Notes, Uncounted: true}) {
 			if err == nil && c.Shadowed {
-				if count++; count == 1 {
-					first = filepath.Join(p.Name, c.Path)
-				}
+				found.Add(overlay.Found{Shadowed: 1, First: opened.Shown(c.Path)})
 			}
 		}
 		opened.Close()
 	}
-	switch {
-	case count == 1:
-		o.warn("you have changed %q since the layer took a version of its own, which the command sees: sbx drop --shadowed", first)
-	case count > 1:
-		o.warn("you have changed %q and %d more since the layer took versions of its own, which the command sees: sbx drop --shadowed", first, count-1)
+	s.sayShadowed(o, found)
+}
+
+// sayShadowed says it once: while the command runs, or, of one that takes less time
+// than that, at its end.
+func (s *Session) sayShadowed(o Options, f overlay.Found) {
+	if f.Shadowed == 0 {
+		return
 	}
+	s.warned.Do(func() {
+		if f.Shadowed == 1 {
+			o.warn("you have changed %q since the layer took a version of its own, which the command sees: sbx drop --shadowed", f.First)
+			return
+		}
+		o.warn("you have changed %q and %d more since the layer took versions of its own, which the command sees: sbx drop --shadowed", f.First, f.Shadowed-1)
+	})
 }

@@ -154,17 +154,20 @@ func (s *Session) live() (merged func(overlay.Pair) (fd int, err error), ok bool
 
 // settle brings the layer into order, if it is at rest: no mount has it. While
 // other runs have it only the journal is brought up to date. It is done as well as
-// it can be: the next run tries again. It gives the number of changes, or -1.
-func (s *Session) settle(atRest bool) int {
-	changes, err := s.Settle(atRest)
+// it can be: the next run tries again. It gives what there is, nil if that is not known.
+func (s *Session) settle(atRest bool) *overlay.Found {
+	found, err := s.Settle(atRest)
 	if errors.Is(err, fs.ErrPermission) && s.Mapped() {
-		s.settleWithin(atRest)
+		found, err = s.settleWithin(atRest)
 	}
-	return changes
+	if err != nil {
+		return nil
+	}
+	return &found
 }
 
 // Settle is settle for who may open all files of the layer.
-func (s *Session) Settle(atRest bool) (changes int, err error) {
+func (s *Session) Settle(atRest bool) (found overlay.Found, err error) {
 	pairs := s.Layer.Pairs()
 	empty := true
 	for _, p := range pairs {
@@ -174,29 +177,26 @@ func (s *Session) Settle(atRest bool) (changes int, err error) {
 		if atRest {
 			s.Layer.DropJournal()
 		}
-		return 0, nil
+		return found, nil
 	}
 	more := time.AfterFunc(settleAlone, child.UseProcessors)
 	defer more.Stop()
 	list, err := s.Pairs()
 	if err != nil {
-		return -1, err
+		return found, err
 	}
 	var all []error
 	for _, p := range list {
-		n := 0
 		o, err := p.Open()
 		if err == nil {
-			n, err = o.SettleCount(p.Notes, atRest)
+			var one overlay.Found
+			one, err = o.SettleFind(p.Notes, atRest)
 			o.Close()
+			found.Add(one)
 		}
-		changes += n
 		all = append(all, err)
 	}
-	if err = errors.Join(all...); err != nil {
-		changes = -1
-	}
-	return changes, err
+	return found, errors.Join(all...)
 }
 
 // settleAlone is how long one processor is enough for.

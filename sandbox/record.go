@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sbx-build/sbx/sandbox/internal/child"
+	"github.com/sbx-build/sbx/sandbox/overlay"
 	"github.com/sbx-build/sbx/sandbox/relay"
 	"github.com/sbx-build/sbx/sandbox/share"
 	"github.com/sbx-build/sbx/sandbox/state"
@@ -46,7 +47,7 @@ type Record struct {
 }
 
 // record leaves the run's record. A run is not a failure for want of one.
-func (s *Session) record(o Options, status Status, end child.Ending, changes int, done outcome) {
+func (s *Session) record(o Options, status Status, end child.Ending, found *overlay.Found, done outcome) {
 	r := Record{
 		Run: s.Run, Command: share.Shorten(o.Args), Dir: s.Policy.Dir, Tree: s.Tree.Root, Layer: s.Layer.Name,
 		Start: s.started.UTC(), End: time.Now().UTC(), Exit: status.ExitCode(),
@@ -57,8 +58,8 @@ func (s *Session) record(o Options, status Status, end child.Ending, changes int
 	if status.Wait.Signaled() {
 		r.Signal = int(status.Wait.Signal())
 	}
-	if changes >= 0 {
-		r.Changes = &changes
+	if found != nil {
+		r.Changes = &found.Changes
 	}
 	if s.Store.WriteRecord(s.Run, r.line()) != nil {
 		return

@@ -12,6 +12,7 @@ import (
 	"github.com/sbx-build/sbx/sandbox/host"
 	"github.com/sbx-build/sbx/sandbox/internal/child"
 	"github.com/sbx-build/sbx/sandbox/internal/early"
+	"github.com/sbx-build/sbx/sandbox/overlay"
 	"github.com/sbx-build/sbx/sandbox/plan"
 	"github.com/sbx-build/sbx/sandbox/policy"
 	"github.com/sbx-build/sbx/sandbox/relay"
@@ -98,13 +99,15 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	changes := -1
+	var found *overlay.Found
 	atRest, err := lock.Leave()
 	if err == nil && !o.Throwaway {
 		if atRest {
 			lock.KeepIndexes(indexes)
 		}
-		changes = s.settle(atRest)
+		if found = s.settle(atRest); found != nil {
+			s.sayShadowed(o, *found)
+		}
 	}
 	s.sayDenied(o, done)
 	for _, dir := range end.Full {
@@ -115,7 +118,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 		status.Manifests = s.changedManifests()
 	}
 	if !o.Trial {
-		s.record(o, status, end, changes, done)
+		s.record(o, status, end, found, done)
 	}
 	if status.ExitCode() != 0 {
 		s.explain(o, facts)

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,8 @@ type Session struct {
 	// seeds and news are what look has found.
 	seeds *state.Seeds
 	news  []string
+	// warned is done when what is shadowed has been said.
+	warned *sync.Once
 }
 
 // Open finds out what the options mean. It changes nothing on disk.
@@ -42,7 +45,7 @@ func Open(o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{Run: newRun(), options: o, started: time.Now(), ticked: tick()}
+	s := &Session{Run: newRun(), options: o, started: time.Now(), ticked: tick(), warned: new(sync.Once)}
 	h := o.Home()
 	s.Store, err = state.Find(o.State, dir, o.Getenv)
 	if err != nil {

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/idmap"
+	"github.com/sbx-build/sbx/sandbox/overlay"
 	"github.com/sbx-build/sbx/sandbox/plan"
 	"github.com/sbx-build/sbx/sandbox/state"
 )
@@ -56,14 +58,40 @@ func (s *Session) Within(args, env []string) (Status, error) {
 
 // settleWithin settles the layer in the map: what --root leaves, in directories of ids
 // that the caller is not, is not the caller's to remove. The caller has the lock, and
-// the process that does it ends with the caller.
-func (s *Session) settleWithin(atRest bool) error {
+// the process that does it ends with the caller. It prints what it has found.
+func (s *Session) settleWithin(atRest bool) (found overlay.Found, err error) {
 	args := []string{"sbx", "settle", "--state", s.Store.Root, "--source", s.Tree.Root, "--layer", s.Layer.Name}
 	if atRest {
 		args = append(args, "--at-rest")
 	}
-	_, err := s.Within(args, os.Environ())
-	return err
+	r, w, err := os.Pipe() // has room for it
+	if err != nil {
+		return found, err
+	}
+	defer r.Close()
+	err = withStdout(w, func() error {
+		_, err := s.Within(args, os.Environ())
+		return err
+	})
+	w.Close()
+	if err == nil {
+		err = json.NewDecoder(r).Decode(&found)
+	}
+	return found, err
+}
+
+// withStdout has standard output lead to a file while a process is started.
+func withStdout(to *os.File, start func() error) error {
+	was, err := unix.FcntlInt(1, unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(was)
+	if err := unix.Dup3(int(to.Fd()), 1, 0); err != nil {
+		return err
+	}
+	defer unix.Dup3(was, 1, 0)
+	return start()
 }
 
 // owner makes directories of the layer the caller's own again, as root inside can. It is

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -135,6 +137,9 @@ func settle(c *cli.Context, o *sandbox.Options) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.Settle(c.Bool("at-rest"))
-	return err
+	found, err := s.Settle(c.Bool("at-rest"))
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(found)
 }

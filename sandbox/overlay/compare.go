@@ -13,7 +13,9 @@ type comparer struct {
 	// held, if it is not 0, is the size of two files that differ and that a and b
 	// have all of.
 	held int
-	quit chan struct{} // closed when nobody waits any more
+	// known is Options.Known of the last two files.
+	known bool
+	quit  chan struct{} // closed when nobody waits any more
 }
 
 // equal says whether two files of the same type have the same content. Times

@@ -124,7 +124,7 @@ func (j *job) do(c *comparer) {
 		case err != nil:
 			j.results = append(j.results, result{Change{Path: ch.Path}, &Error{Do: "read", Path: ch.Path, Err: err}})
 		case ch.Kind != Same || j.walk.opts.Same && (ch.Upper.Exists() || ch.Whiteout):
-			ch.Shadowed = j.walk.opts.Base.shadowed(&ch, j.path, j.low)
+			ch.Shadowed = !c.known && j.walk.opts.Base.shadowed(&ch, j.path, j.low)
 			j.results = append(j.results, result{change: ch})
 		}
 	}
@@ -152,7 +152,7 @@ func (j *job) compare(c *comparer, e entry) (ch Change, err error) {
 		up = Stat{}
 	}
 	ch.Upper, ch.Lower = up, low
-	c.held = 0
+	c.held, c.known = 0, false
 	if j.walk.opts.Lines {
 		defer func() {
 			if err == nil && ch.Kind != Same && ch.Kind != ModeChanged {
@@ -174,7 +174,7 @@ func (j *job) compare(c *comparer, e entry) (ch Change, err error) {
 		ch.Kind = TypeChanged
 	case up.IsDir(): // it has just become one
 	case j.walk.opts.Known != nil && !j.opaque && up.IsRegular() && j.walk.opts.Known(ch.Path, up, low):
-		ch.Kind = Modified
+		ch.Kind, c.known = Modified, true
 	default:
 		same, err := c.equal(j.lower.fd, j.upper.fd, e.key, low, up)
 		switch {

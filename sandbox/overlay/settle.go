@@ -15,22 +15,39 @@ import (
 //
 // An upper with nothing in it costs three system calls.
 func (o *Opened) Settle(n Notes) error {
-	_, err := o.SettleCount(n, true)
+	_, err := o.SettleFind(n, true)
 	return err
 }
 
 // Note is the part of Settle that leaves the upper alone: for one that is
 // mounted.
 func (o *Opened) Note(n Notes) error {
-	_, err := o.SettleCount(n, false)
+	_, err := o.SettleFind(n, false)
 	return err
 }
 
-// SettleCount is Settle if the layer is at rest, else Note. It gives the number of
-// changes, of which a directory that only the layer has is one.
-func (o *Opened) SettleCount(n Notes, remove bool) (changes int, err error) {
+// Found is what there is in a layer when it is settled.
+type Found struct {
+	// Changes are counted as status does: a directory that only the layer has is one.
+	Changes int
+	// Shadowed is how many of them the host has changed since, First the first.
+	Shadowed int
+	First    string
+}
+
+// Add adds what another pair has.
+func (f *Found) Add(g Found) {
+	if f.Shadowed == 0 {
+		f.First = g.First
+	}
+	f.Changes += g.Changes
+	f.Shadowed += g.Shadowed
+}
+
+// SettleFind is Settle if the layer is at rest, else Note, and says what there is.
+func (o *Opened) SettleFind(n Notes, remove bool) (found Found, err error) {
 	if o.upper < 0 {
-		return 0, nil
+		return found, nil
 	}
 	began := time.Now().UnixNano()
 	s := &settling{o: o, notes: n, remove: remove, dirs: newParents(o.upper), stale: map[string]bool{}}
@@ -44,9 +61,9 @@ func (o *Opened) SettleCount(n Notes, remove bool) (changes int, err error) {
 		}
 	}
 	if o.Empty() {
-		return 0, s.end()
+		return found, s.end()
 	}
-	for c, err := range o.Changes(Options{Same: true, Uncounted: true, Known: s.known, Notes: n}) {
+	for c, err := range o.Changes(Options{Base: n.Base, Same: true, Uncounted: true, Known: s.known, Notes: n}) {
 		s.leave(c.Path)
 		if err != nil {
 			s.fail(err)
@@ -54,7 +71,7 @@ func (o *Opened) SettleCount(n Notes, remove bool) (changes int, err error) {
 			continue
 		}
 		if c.Kind != Same {
-			changes++
+			found.add(o, c)
 		}
 		if err := s.look(c); err != nil {
 			s.fail(&Error{Do: "settle", Path: o.Shown(c.Path), Err: err})
@@ -64,7 +81,16 @@ func (o *Opened) SettleCount(n Notes, remove bool) (changes int, err error) {
 	if remove && s.first == nil {
 		s.list = append(s.list, n.settled(began))
 	}
-	return changes, s.end()
+	return found, s.end()
+}
+
+func (f *Found) add(o *Opened, c Change) {
+	f.Changes++
+	if c.Shadowed {
+		if f.Shadowed++; f.Shadowed == 1 {
+			f.First = o.Shown(c.Path)
+		}
+	}
 }
 
 // clockTick is more than the time of change of a file can be behind.

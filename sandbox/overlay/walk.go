@@ -28,8 +28,8 @@ type Options struct {
 	Guard bool
 	// Lines counts the lines that differ, in files of up to MaxText.
 	Lines bool
-	// Known says of two regular files that they are known to differ, which spares
-	// reading them.
+	// Known says of two regular files that they are known to differ, and that the host's
+	// is as Base has it, which spares reading them.
 	Known func(path string, up, low Stat) bool
 	// Notes, if they have a journal, tell which of the layer's files only mirror the
 	// host's: those are not given.
