@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -50,20 +49,14 @@ func (s *Session) Import(in io.Reader, force bool, progress func(files, bytes in
 	})
 }
 
-// CopyLayer makes the layer called to a copy of this one.
+// CopyLayer makes the layer called to a copy of this one. Of a layer with more ids
+// than the caller's it takes the layer's map (Within).
 func (s *Session) CopyLayer(to string, progress func(files, bytes int64)) error {
 	release, err := s.quiet("layer copy")
 	if err != nil {
 		return err
 	}
 	defer release()
-	if s.Layer.Mapped() {
-		return &state.Error{
-			Do: "copy", What: fmt.Sprintf("the layer %q", s.Layer.Name),
-			Err: errors.New("its files belong to other users' ids, as those of --root do"),
-			Fix: fmt.Sprintf("sbx export --home --layer %s | sbx import --layer %s   (the files become the caller's)", s.Layer.Name, to),
-		}
-	}
 	s.settle(true)
 	return s.install(s.Layer.Tree().Layer(to), false, func(staged state.Layer, dir int) error {
 		return cloneLayer(s.Layer, staged, progress)
@@ -122,7 +115,7 @@ func cloneLayer(from, to state.Layer, progress func(files, bytes int64)) error {
 		if err != nil {
 			return err
 		}
-		err = overlay.Clone(src, fd, progress)
+		err = overlay.Clone(src, fd, from.Mapped(), progress)
 		unix.Close(fd)
 		if err != nil {
 			return err

@@ -31,7 +31,7 @@ func (s *Session) Mapped() bool {
 }
 
 // fileCapabilities open the files of all ids of a user namespace to the caller.
-var fileCapabilities = []int{unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_FOWNER}
+var fileCapabilities = []int{unix.CAP_CHOWN, unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_FOWNER, unix.CAP_FSETID}
 
 // Within runs sbx itself, which sees the host as it is, in a user namespace with the
 // ids of the layer, where every file of the layer is open to it. It stays the caller:

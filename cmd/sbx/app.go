@@ -174,7 +174,7 @@ func command(verb string, o *sandbox.Options, r *report, begun *sandbox.Begun, s
 	case "layer list":
 		return &cli.Command{Name: verb, Flags: layerListFlags(o), Action: func(c *cli.Context) error { return layerList(c, o, r) }}
 	case "layer copy":
-		return &cli.Command{Name: verb, Flags: placeOnly(o, "C", "source", "state"), Action: open(func(c *cli.Context) error { return layerCopy(c, o, r) })}
+		return &cli.Command{Name: verb, Flags: placeOnly(o, "C", "source", "state"), Action: open(func(c *cli.Context) error { return layerCopy(c, o, r, status) })}
 	case "layer rm":
 		return &cli.Command{Name: verb, Flags: placeOnly(o, "C", "source", "state"), Action: func(c *cli.Context) error { return layerRemove(c, o, r) }}
 	case "export":

@@ -117,7 +117,7 @@ func layerLine(e layerJSON, used time.Time) string {
 }
 
 // layerCopy is `sbx layer copy A B`.
-func layerCopy(c *cli.Context, o *sandbox.Options, r *report) error {
+func layerCopy(c *cli.Context, o *sandbox.Options, r *report, status *int) error {
 	if c.Args().Len() != 2 {
 		return usagef("sbx layer copy FROM TO", "cannot copy a layer: it takes two names, %d are given", c.Args().Len())
 	}
@@ -134,6 +134,11 @@ func layerCopy(c *cli.Context, o *sandbox.Options, r *report) error {
 	}
 	if !s.Layer.Exists() {
 		return noLayer(s)
+	}
+	if s.Mapped() && !capable() {
+		end, err := s.Within(os.Args, os.Environ())
+		*status = end.ExitCode()
+		return err
 	}
 	m := newMeter(r, "copied")
 	err = s.CopyLayer(to, m.show)

@@ -9,15 +9,16 @@ import (
 
 // Clone copies what is in a directory of a layer into a fresh one: files as
 // reflinks where the file system can, with modes, times, hard links, the user's
-// attributes and what overlayfs has to know. No run changes it meanwhile. The
-// files are the caller's afterwards.
-func Clone(from string, to int, progress func(files, bytes int64)) error {
+// attributes and what overlayfs has to know. No run changes it meanwhile. With owners
+// they keep those too, which takes a user namespace that has the ids; otherwise the
+// files are the caller's.
+func Clone(from string, to int, owners bool, progress func(files, bytes int64)) error {
 	o, err := Pair{Upper: from}.Open()
 	if err != nil {
 		return err
 	}
 	defer o.Close()
-	c := &cloner{from: newParents(o.upper), to: newParents(to), links: map[inode]string{}, progress: progress}
+	c := &cloner{from: newParents(o.upper), to: newParents(to), links: map[inode]string{}, owners: owners, progress: progress}
 	defer c.from.close()
 	defer c.to.close()
 	for ch, err := range o.Changes(Options{All: true, Same: true}) {
@@ -32,12 +33,17 @@ func Clone(from string, to int, progress func(files, bytes int64)) error {
 			return err
 		}
 	}
-	return c.finish(to)
+	if err := c.finish(to); err != nil {
+		return err
+	}
+	// What a build sees as the root of its tree, or as its home, is the build's too.
+	return c.top(o.upper, to)
 }
 
 type cloner struct {
 	from, to     *parents
 	links        map[inode]string
+	owners       bool
 	dirs         []cloned
 	progress     func(files, bytes int64)
 	files, bytes int64
@@ -80,6 +86,9 @@ func (c *cloner) entry(ch Change) error {
 		if err := unix.Mkdirat(to, name, 0o700); err != nil {
 			return err
 		}
+		if err := c.own(from, to, name); err != nil {
+			return err
+		}
 		return cloneDirXattrs(from, to, name)
 	case up.IsRegular():
 		return c.file(from, to, name, ch)
@@ -91,11 +100,26 @@ func (c *cloner) entry(ch Change) error {
 	default:
 		err = unix.Mknodat(to, name, up.Mode, 0) // a fifo or socket
 	}
+	if err == nil && !ch.Whiteout {
+		err = c.own(from, to, name)
+	}
 	if err != nil {
 		return err
 	}
 	ts := timespecs(up.Mtime)
 	return unix.UtimesNanoAt(to, name, ts[:], unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// own gives a copy the owners of the original.
+func (c *cloner) own(from, to int, name string) error {
+	if !c.owners {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(from, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	return unix.Fchownat(to, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func (c *cloner) file(from, to int, name string, ch Change) error {
@@ -123,6 +147,9 @@ func (c *cloner) file(from, to int, name string, ch Change) error {
 	}
 	defer unix.Close(dst)
 	if err := copyFile(dst, src, ch.Upper.Size, c.tell); err != nil {
+		return err
+	}
+	if err := c.own(from, to, name); err != nil {
 		return err
 	}
 	list, err := listXattrs(src)
@@ -176,6 +203,22 @@ func (c *cloner) finish(to int) error {
 		if err != nil {
 			return &Error{Do: "copy", Path: d.path, Err: err}
 		}
+	}
+	return nil
+}
+
+// top gives the directory itself its owners and its mode.
+func (c *cloner) top(from, to int) error {
+	var st unix.Stat_t
+	err := unix.Fstat(from, &st)
+	if err == nil && c.owners {
+		err = unix.Fchown(to, int(st.Uid), int(st.Gid))
+	}
+	if err == nil {
+		err = unix.Fchmod(to, st.Mode&0o7777)
+	}
+	if err != nil {
+		return &Error{Do: "copy", Path: ".", Err: err}
 	}
 	return nil
 }

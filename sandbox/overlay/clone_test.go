@@ -22,7 +22,11 @@ func TestClone(t *testing.T) {
 	fd, err := unix.Open(to, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	must(t, err)
 	defer unix.Close(fd)
-	must(t, Clone(p.Upper, fd, nil))
+	must(t, os.Chmod(p.Upper, 0o750))
+	must(t, Clone(p.Upper, fd, false, nil))
+	if st, err := StatFd(fd); err != nil || st.Perm() != 0o750 {
+		t.Errorf("the copy has the mode %o, %v", st.Perm(), err)
+	}
 	checkListing(t, to, listing(t, p.Upper))
 	if a, b := changes(t, p, Options{All: true}), changes(t, Pair{Lower: p.Lower, Upper: to}, Options{All: true}); a != b {
 		t.Errorf("the changes are\n%sand of the copy\n%s", a, b)
