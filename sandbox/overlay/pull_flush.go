@@ -104,7 +104,7 @@ func (p *puller) chmod(c Change) error {
 	if err != nil {
 		return err
 	}
-	return p.notes.Journal.Write(false, p.pulled(c.Path, f)...)
+	return p.notes.Journal.Write(p.opts.Keep, p.pulled(c.Path, f)...)
 }
 
 // finish gives new directories their modes and times, and waits until the names
@@ -131,7 +131,9 @@ func (p *puller) finish() error {
 	for path := range p.marked {
 		done = append(done, p.tempNote(state.Done, path))
 	}
-	if err := p.notes.Journal.Write(false, done...); err != nil && first == nil {
+	// All that was noted goes to the disk with it: after a power cut --keep holds, and
+	// what a run still has is not taken for shadowed.
+	if err := p.notes.Journal.Write(true, done...); err != nil && first == nil {
 		first = err
 	}
 	return first
