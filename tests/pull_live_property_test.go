@@ -23,10 +23,13 @@ func TestPullPropertyLive(t *testing.T) {
 			if got := finish(t, a.command(tree, nil, "sh", "-c", randomOps(r, 30))); got.Status != 0 {
 				t.Fatal(got)
 			}
+			if got := finish(t, a.command(tree, nil, "sh", "-c", "echo 1 >s; chmod 4711 s")); got.Status != 0 {
+				t.Fatal(got)
+			}
 			for round := range 3 {
 				living := a.background(t, tree, "--", "sleep", "1000")
 				a.lives(t, tree, 1)
-				script := randomOps(r, 25)
+				script := randomOps(r, 25) + "echo 2 >s\n"
 				if got := a.sbx(t, tree, "--", "sh", "-c", script); got.Status != 0 {
 					t.Fatal(got)
 				}
@@ -41,7 +44,7 @@ func TestPullPropertyLive(t *testing.T) {
 				if want, said := expected(host, now), said(t, status.Stdout, host); !slices.Equal(said, want) {
 					t.Fatalf("seed %d, round %d: status says\n%q\nwant\n%q\nafter\n%s", seed, round, said, want, script)
 				}
-				part := []string{"a", "b", "é"}[r.IntN(3)]
+				part := []string{"a", "b", "é", "s"}[r.IntN(4)]
 				if got := a.sbx(t, tree, "drop", part); got.Status > 1 {
 					t.Fatal(got)
 				}

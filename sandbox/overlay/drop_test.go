@@ -219,3 +219,21 @@ func TestDropLiveMounted(t *testing.T) {
 	must(t, o.Settle(n))
 	checkListing(t, p.Upper, "f=written later")
 }
+
+// What a drop through a mount has left when it was killed is no change that a pull
+// would bring, and goes when the layer is at rest.
+func TestDropLiveKilled(t *testing.T) {
+	p, n := newPair(t), newNotes(t)
+	fill(t, p.Lower, "d/f=host\n")
+	fill(t, p.Upper, "d/f=layer\n")
+	w := &restorer{notes: n, mark: MirrorMark + "0123-", marked: map[string]bool{}}
+	tmp, err := w.temp("d")
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(p.Upper, "d", tmp), []byte("ho"), 0o600))
+	checkChanges(t, p, Options{All: true, Notes: n}, "M d/f\n")
+	must(t, mustOpen(t, p).Settle(n))
+	checkListing(t, p.Upper, "d/\nd/f=layer")
+	if left := n.Journal.Temps(n.Pair); len(left) > 0 {
+		t.Errorf("the journal still has %v", left)
+	}
+}

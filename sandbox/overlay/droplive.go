@@ -22,25 +22,62 @@ func (o *Opened) DropLive(merged int, n Notes, opts DropOptions) error {
 	}
 	var b [8]byte
 	unix.Getrandom(b[:], 0)
-	w := &restorer{mark: ".sbx-drop-" + hex.EncodeToString(b[:]) + "-"}
+	w := &restorer{notes: n, mark: MirrorMark + hex.EncodeToString(b[:]) + "-", marked: map[string]bool{}}
 	for _, path := range roots {
 		opts.Report(path, o.shownError("drop", path, w.restore(o.lower, merged, path)))
 	}
 	o.Note(n)
-	return nil
+	return w.done()
 }
 
 // restorer makes a merged directory equal to the host's. Runs go on meanwhile;
 // each file is old or new to them.
 type restorer struct {
 	comparer
+	notes Notes
 	mark  string
 	temps int
+	// marked are the directories that the journal knows to hold temporaries, left says
+	// that one could not be removed.
+	marked map[string]bool
+	left   bool
+}
+
+// temp is a name for a copy on the way in a directory. Of what a drop leaves when it is
+// killed the journal knows, as of what becomes a mirror: it is no change, and goes when
+// no run lives.
+func (w *restorer) temp(dir string) (string, error) {
+	if !w.marked[dir] {
+		if err := w.notes.Journal.Write(false, state.Note{Op: state.Temp, Pair: w.notes.Pair, Path: dir, Value: w.mark}); err != nil {
+			return "", err
+		}
+		w.marked[dir] = true
+	}
+	w.temps++
+	return fmt.Sprintf("%s%d%s", w.mark, w.temps, MirrorHalf), nil
+}
+
+func (w *restorer) discard(merged int, tmp string) {
+	if err := unix.Unlinkat(merged, tmp, 0); err != nil && err != unix.ENOENT {
+		w.left = true
+	}
+}
+
+// done says that no copy is on the way any more.
+func (w *restorer) done() error {
+	if w.left {
+		return nil
+	}
+	var list []state.Note
+	for dir := range w.marked {
+		list = append(list, state.Note{Op: state.Done, Pair: w.notes.Pair, Path: dir, Value: w.mark})
+	}
+	return w.notes.Journal.Write(false, list...)
 }
 
 func (w *restorer) restore(lower, merged int, path string) error {
 	if path == "" {
-		return w.dir(lower, merged)
+		return w.dir(lower, merged, "")
 	}
 	parent, name := split(path)
 	m, err := OpenBeneath(merged, parent, unix.O_RDONLY|unix.O_DIRECTORY)
@@ -59,11 +96,11 @@ func (w *restorer) restore(lower, merged int, path string) error {
 		return err
 	}
 	defer unix.Close(low)
-	return w.name(low, m, name)
+	return w.name(low, m, parent, name)
 }
 
-// name makes one name of the merged directory what the host's is.
-func (w *restorer) name(low, merged int, name string) error {
+// name makes one name of the merged directory at path what the host's is.
+func (w *restorer) name(low, merged int, path, name string) error {
 	want, err := lowerAt(low, name)
 	if err != nil {
 		return err
@@ -76,7 +113,7 @@ func (w *restorer) name(low, merged int, name string) error {
 	case !want.Exists():
 		return state.RemoveAt(merged, name)
 	case want.IsDir():
-		return w.directory(low, merged, name, want, have)
+		return w.directory(low, merged, path, name, want, have)
 	case want.Type() == have.Type():
 		same, err := w.equal(low, merged, name, want, have)
 		if err != nil {
@@ -86,22 +123,21 @@ func (w *restorer) name(low, merged int, name string) error {
 			return nil
 		}
 	}
-	w.temps++
-	tmp := fmt.Sprintf("%s%d", w.mark, w.temps)
-	if err := w.make(low, merged, name, tmp, want); err != nil {
-		unix.Unlinkat(merged, tmp, 0)
+	tmp, err := w.temp(path)
+	if err != nil {
 		return err
 	}
-	if have.IsDir() {
-		if err := state.RemoveAt(merged, name); err != nil {
-			return err
-		}
+	err = w.make(low, merged, name, tmp, want)
+	if err == nil && have.IsDir() {
+		err = state.RemoveAt(merged, name)
 	}
-	if err := unix.Renameat(merged, tmp, merged, name); err != nil {
-		unix.Unlinkat(merged, tmp, 0)
-		return err
+	if err == nil {
+		err = unix.Renameat(merged, tmp, merged, name)
 	}
-	return nil
+	if err != nil {
+		w.discard(merged, tmp)
+	}
+	return err
 }
 
 // make makes the host's file or symlink under a temporary name.
@@ -119,7 +155,10 @@ func (w *restorer) make(low, merged int, name, tmp string, want Stat) error {
 		ts := timespecs(want.Mtime)
 		return unix.UtimesNanoAt(merged, tmp, ts[:], unix.AT_SYMLINK_NOFOLLOW)
 	case unix.S_IFIFO:
-		return unix.Mkfifoat(merged, tmp, want.Perm()&0o777)
+		if err := unix.Mkfifoat(merged, tmp, 0o600); err != nil {
+			return err
+		}
+		return unix.Fchmodat(merged, tmp, want.Perm(), 0)
 	default:
 		return fmt.Errorf("the host has a %s there", want.TypeName())
 	}
@@ -136,13 +175,15 @@ func (w *restorer) make(low, merged int, name, tmp string, want Stat) error {
 	if err := copyFile(dst, src, want.Size, func(int64) {}); err != nil {
 		return err
 	}
-	if err := unix.Fchmod(dst, want.Perm()&0o777); err != nil {
+	// With the set-user-ID bit, which means nothing inside: only a copy that equals the
+	// host's goes when no run lives.
+	if err := unix.Fchmod(dst, want.Perm()); err != nil {
 		return err
 	}
 	return setTimes(dst, want.Mtime)
 }
 
-func (w *restorer) directory(low, merged int, name string, want, have Stat) error {
+func (w *restorer) directory(low, merged int, path, name string, want, have Stat) error {
 	if !have.IsDir() {
 		if err := state.RemoveAt(merged, name); err != nil {
 			return err
@@ -161,7 +202,7 @@ func (w *restorer) directory(low, merged int, name string, want, have Stat) erro
 		return err
 	}
 	defer unix.Close(m)
-	if err := w.dir(l, m); err != nil {
+	if err := w.dir(l, m, join(path, name)); err != nil {
 		return err
 	}
 	if now, err := StatFd(m); err != nil || now.Perm() == want.Perm() {
@@ -170,8 +211,8 @@ func (w *restorer) directory(low, merged int, name string, want, have Stat) erro
 	return unix.Fchmod(m, want.Perm()&0o7777)
 }
 
-// dir makes everything in a merged directory what the host's is.
-func (w *restorer) dir(low, merged int) error {
+// dir makes everything in the merged directory at path what the host's is.
+func (w *restorer) dir(low, merged int, path string) error {
 	names := map[string]bool{}
 	for _, fd := range []int{merged, low} {
 		list, err := readNames(fd, make([]byte, 32<<10))
@@ -184,7 +225,7 @@ func (w *restorer) dir(low, merged int) error {
 	}
 	var first error
 	for n := range names {
-		if err := w.name(low, merged, n); err != nil && first == nil {
+		if err := w.name(low, merged, path, n); err != nil && first == nil {
 			first = err
 		}
 	}

@@ -172,7 +172,7 @@ func CopiedUp(fd, dir int, name string) (m Mirror, ok bool) {
 }
 
 // MirrorMark begins the names of temporaries that become mirrors, or were the files in
-// whose place these are now. The journal knows the layer's directories that they are in
+// whose place these are now, or become what a drop restores. The journal knows the layer's directories that they are in
 // (state.Temp). One that ends in MirrorHalf is a copy on the way, and nothing else.
 const (
 	MirrorMark = ".sbx-mirror-"

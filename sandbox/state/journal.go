@@ -52,7 +52,7 @@ const (
 	// Keep: the layer's version stays even where it equals the host's.
 	Keep
 	// Temp: names that begin with Value in the directory Path are temporaries, until
-	// Done: a pull's in the host's, a mirror's in the layer's.
+	// Done: a pull's in the host's, a mirror's and a drop's in the layer's.
 	Temp
 	Done
 	// Settled: at the time Value, in nanoseconds, the layer was at rest, and each
