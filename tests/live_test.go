@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // guest is a shell inside a run that does what it is told.
@@ -277,6 +279,84 @@ func TestLiveShared(t *testing.T) {
 	}
 }
 
+// TestLiveStopped: where the run that does it is stopped and keeps the lock, another one
+// does it, for watchers too, and again when that is stopped; the first is no trouble when
+// it goes on.
+func TestLiveStopped(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "inotifywait")
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"src/f": "0\n"})
+	var guests []*guest
+	for range 3 {
+		g := a.guest(t, tree)
+		g.do(`inotifywait -m -e moved_to src >/tmp/log 2>&1 & while ! grep -q established /tmp/log; do sleep 0.05; done`)
+		guests = append(guests, g)
+		a.watched(t, tree)
+	}
+	a.lives(t, tree, 3)
+	stop := map[int]bool{}
+	save := func(n int) {
+		t.Helper()
+		a.edit(t, tree, fmt.Sprintf(`echo %d >t; mv t src/f`, n))
+		for i, g := range guests {
+			took := g.until("saved", "cat src/f; grep -c MOVED_TO.f /tmp/log", fmt.Sprintf("%d\n%d\n", n, n))
+			t.Logf("save %d, run %d: after %v, with %d stopped", n, i, took, len(stop))
+		}
+	}
+	save(1)
+	for n := range 2 {
+		pid := 0
+		soon(t, "one that is not stopped watches", func() bool {
+			for _, run := range a.ps(t, tree) {
+				for _, l := range run.Live {
+					if l.Watching && !stop[run.PID] {
+						pid = run.PID
+					}
+				}
+			}
+			return pid != 0
+		})
+		stop[pid] = true
+		unix.Kill(pid, unix.SIGSTOP)
+		save(2 + n)
+	}
+	for pid := range stop {
+		unix.Kill(pid, unix.SIGCONT)
+	}
+	save(4)
+	for _, g := range guests {
+		g.ends()
+	}
+	a.unchanged(t, "at the end", tree)
+	a.nothingLeft(t, tree)
+}
+
+// TestLiveReplaced: when the tree itself is moved away, and another put in its place, that
+// is said, and a run sees it when the others have ended.
+func TestLiveReplaced(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	dir := a.dir(t)
+	tree := filepath.Join(dir, "tree")
+	a.edit(t, dir, `mkdir -p tree/.git; echo old >tree/f`)
+	g := a.guest(t, tree)
+	a.watched(t, tree)
+	g.do(`cat f`)
+	a.edit(t, dir, `mv tree before; mkdir -p tree/.git; echo new >tree/f`)
+	soon(t, "it is said", func() bool { return strings.Contains(g.err.String(), "was moved or replaced") })
+	if r := a.sbx(t, tree, "ps", "-v"); !strings.Contains(r.Stdout, "moved or replaced since: "+tree) {
+		t.Errorf("ps: %v", r)
+	}
+	if got := g.do(`cat f`); got != "old\n" {
+		t.Errorf("the run sees %q", got)
+	}
+	g.ends()
+	if r := a.sbx(t, tree, "--", "cat", "f"); r.Stdout != "new\n" {
+		t.Errorf("the next run: %v", r)
+	}
+}
+
 // TestLiveHeld: what a process holds is as it was until it lets go, is shown, and
 // fresh then.
 func TestLiveHeld(t *testing.T) {
@@ -437,22 +517,39 @@ func TestLiveRoot(t *testing.T) {
 	g.ends()
 }
 
-// TestLiveSoak: while the host edits at random, no read inside is older than what
-// the host had a while ago.
+// TestLiveSoak: while the host edits at random, no read inside is older than what the
+// host had a while ago, and what a build writes at the same time to the same files is never
+// lost; with nobody who watches inside, and with all of it watched. SBX_SOAK is how long
+// each of the two takes (SBX_SOAK=3m go test ./tests -run TestLiveSoak -timeout 10m -v).
 func TestLiveSoak(t *testing.T) {
 	needUserNS(t)
-	long := 60 * time.Second
+	needTool(t, "inotifywait")
+	long := 20 * time.Second
 	if testing.Short() {
-		long = 5 * time.Second
+		long = 4 * time.Second
 	}
+	if text := os.Getenv("SBX_SOAK"); text != "" {
+		var err error
+		if long, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("SBX_SOAK: %v", err)
+		}
+	}
+	t.Run("seen", func(t *testing.T) { soak(t, long, false) })
+	t.Run("watched", func(t *testing.T) { soak(t, long, true) })
+}
+
+func soak(t *testing.T, long time.Duration, watched bool) {
 	a := newAccount(t)
 	const files = 8
-	list := map[string]string{"build.log": ""}
+	list := map[string]string{"build.log": "", "own/first": ""}
 	for i := range files {
 		list[fmt.Sprintf("d%d/f%d", i%3, i)] = "0\n"
 	}
 	tree := a.tree(t, list)
 	g := a.guest(t, tree)
+	if watched {
+		g.do(`inotifywait -m -r d0 d1 d2 own >/tmp/log 2>&1 & while ! grep -q established /tmp/log; do sleep 0.05; done`)
+	}
 	a.watched(t, tree)
 	// What was saved when, of each file: the number is its content.
 	saved := make([][]time.Time, files)
@@ -462,13 +559,33 @@ func TestLiveSoak(t *testing.T) {
 	// bound is ten times what is promised: the machine may be busy.
 	const bound = 5 * time.Second
 	deadline, reads := time.Now().Add(long), 0
-	own := map[int]bool{}
+	var oldest time.Duration
+	own := 0
 	for n := 1; time.Now().Before(deadline); n++ {
-		if n%40 == 0 && len(own) < files/2 {
-			// The build takes a file for its own.
-			i := len(own)
-			g.do(fmt.Sprintf(`echo build >d%d/f%d`, i%3, i))
-			own[i] = true
+		if n%10 == 0 {
+			// The build takes a file for its own while the host saves it.
+			name := fmt.Sprintf("f%d", own)
+			done := make(chan bool)
+			go func() {
+				for i := range 3 {
+					save(t, a, filepath.Join(tree, "own"), name, n+i, []int{0, 4}[own%2])
+					time.Sleep(time.Duration(own%40) * time.Millisecond)
+				}
+				close(done)
+			}()
+			time.Sleep(time.Duration(own*7%90) * time.Millisecond)
+			g.do([]string{
+				fmt.Sprintf(`echo build %d >own/%s`, own, name),
+				fmt.Sprintf(`echo build %d >/tmp/t; cp /tmp/t own/t; mv own/t own/%s`, own, name),
+				fmt.Sprintf(`echo build %d >>own/%s`, own, name),
+			}[own%3])
+			<-done
+			own++
+		}
+		for k := max(0, own-10); k < own; k++ {
+			if got := g.do(fmt.Sprintf(`tail -n1 own/f%d`, k)); got != fmt.Sprintf("build %d\n", k) {
+				t.Fatalf("what the build wrote to own/f%d is lost: it is %q", k, got)
+			}
 		}
 		i := (n * 7) % files
 		dir, name := filepath.Join(tree, fmt.Sprintf("d%d", i%3)), fmt.Sprintf("f%d", i)
@@ -478,12 +595,6 @@ func TestLiveSoak(t *testing.T) {
 			asked := time.Now()
 			got := strings.TrimSpace(g.do(fmt.Sprintf(`cat d%d/f%d 2>/dev/null; echo x >>build.log`, j%3, j)))
 			reads++
-			if own[j] {
-				if got != "build" {
-					t.Fatalf("d%d/f%d is the build's, and reads %q", j%3, j, got)
-				}
-				continue
-			}
 			if got == "" {
 				continue // between the deletion and the creation of one that is replaced
 			}
@@ -491,17 +602,31 @@ func TestLiveSoak(t *testing.T) {
 			if _, err := fmt.Sscan(got, &version); err != nil || version >= len(saved[j]) {
 				t.Fatalf("d%d/f%d is %q", j%3, j, got)
 			}
-			if next := version + 1; next < len(saved[j]) && asked.Sub(saved[j][next]) > bound {
-				t.Fatalf("d%d/f%d is %d, and %d was saved %v ago", j%3, j, version, next, asked.Sub(saved[j][next]))
+			if next := version + 1; next < len(saved[j]) {
+				age := asked.Sub(saved[j][next])
+				if oldest = max(oldest, age); age > bound {
+					t.Fatalf("d%d/f%d is %d, and %d was saved %v ago", j%3, j, version, next, age)
+				}
 			}
 		}
 		if n%10 == 0 {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
+	for k := range own {
+		if got := g.do(fmt.Sprintf(`tail -n1 own/f%d`, k)); got != fmt.Sprintf("build %d\n", k) {
+			t.Errorf("what the build wrote to own/f%d is lost: it is %q", k, got)
+		}
+	}
+	for j := range files {
+		g.until("in the end", fmt.Sprintf(`cat d%d/f%d`, j%3, j), fmt.Sprintf("%d\n", len(saved[j])-1))
+	}
 	run := a.watched(t, tree)
-	t.Logf("%d reads, %d refreshes", reads, run.Live[0].Refreshes)
+	t.Logf("%d reads, the oldest version %v after the next was saved; %d files were the build's; %d refreshes", reads, oldest, own, run.Live[0].Refreshes)
 	g.ends()
+	if r := a.sbx(t, tree, "status", "--porcelain"); strings.Contains(r.Stdout, " d") || strings.Count(r.Stdout, "own/") != own {
+		t.Errorf("status: %v, and %d files are the build's", r, own)
+	}
 }
 
 // save saves a version of a file, in one of the ways of editors.

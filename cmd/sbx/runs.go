@@ -109,6 +109,9 @@ func printLive(list []live.Status) {
 		}
 		fmt.Printf("    watches %s of %s%s; refreshed %s, mirrored %s\n", count(int64(s.Watches), "directory", "directories"), printable(s.Dir), slow,
 			count(int64(s.Refreshes), "time", "times"), count(int64(s.Mirrors), "edit", "edits"))
+		if s.Replaced {
+			fmt.Printf("    moved or replaced since: %s\n", printable(s.Dir))
+		}
 		for _, path := range s.Held {
 			fmt.Printf("    held as it was: %s\n", printable(path))
 		}

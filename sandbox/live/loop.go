@@ -67,9 +67,21 @@ func (b *batch) due() (time.Time, bool) {
 	return due, true
 }
 
-// watch watches until the Watcher is to stop or, again, until the tree must be watched
-// anew; lost says that events were. since is as in Target.
-func (w *Watcher) watch(pair *overlay.Opened, since time.Time) (again, lost bool) {
+// outcome is why a watch has ended.
+type outcome int
+
+const (
+	stopped outcome = iota
+	// anew: the tree must be watched anew; lost: and events were lost.
+	anew
+	lost
+	// replaced: another supervisor of the layer is in charge now.
+	replaced
+)
+
+// watch watches until the Watcher is to stop, or something has happened. since is as in
+// Target.
+func (w *Watcher) watch(pair *overlay.Opened, since time.Time) outcome {
 	l := &loop{w: w, pair: pair, batch: newBatch(0), began: time.Now()}
 	var err error
 	l.tree, err = newTree(pair.LowerFd(), w.target.Budget, l.batch.add)
@@ -100,17 +112,33 @@ func (w *Watcher) watch(pair *overlay.Opened, since time.Time) (again, lost bool
 	}
 	for {
 		if !w.pause(fd, l.next()) {
-			return false, false
+			return stopped
+		}
+		if !w.charge.mine() {
+			return replaced
 		}
 		if fd >= 0 {
 			if l.look() {
-				return true, true
+				return lost
 			}
 			if l.blind && time.Since(l.began) > reviseAfter {
-				return true, false
+				return anew
 			}
 		}
 		l.act()
+	}
+}
+
+// compare sees whether the host's directory is still the one that the overlay is over, and
+// tells once if it is not: that cannot be changed while a run lives.
+func (w *Watcher) compare(lower int) {
+	was, err := overlay.StatFd(lower)
+	now, err1 := overlay.StatAt(unix.AT_FDCWD, w.target.Lower)
+	replaced := err == nil && (err1 != nil || was.Dev != now.Dev || was.Ino != now.Ino)
+	w.set(func(s *Status) { s.Replaced = replaced })
+	if replaced && !w.moved {
+		w.moved = true
+		w.target.Warn("%q was moved or replaced: its runs still see the directory that was there, and a run sees the new one when all of them have ended", w.target.Lower)
 	}
 }
 
@@ -216,8 +244,17 @@ func (l *loop) act() {
 	if l.tree != nil {
 		l.tree.sweep()
 	}
+	if changed {
+		l.w.compare(l.pair.LowerFd())
+	}
 	needless := changed && !l.batch.hard && !retry && !slow
-	if l.mirror != nil {
+	// One that was stopped in the middle of it may be about to go on.
+	mirrors := l.mirror != nil && l.w.charge.lock(mirrorByte)
+	if mirrors {
+		defer l.w.charge.unlock(mirrorByte)
+		if !l.w.charge.mine() {
+			return
+		}
 		l.mirror.before(l.batch.kinds, l.batch.many || slow, !needless)
 		l.w.set(func(s *Status) { s.Mirrors = l.mirror.count })
 	}
@@ -246,7 +283,7 @@ func (l *loop) act() {
 		l.slowAt = time.Now().Add(slowInterval)
 	}
 	l.w.set(func(s *Status) { s.Refreshes++ })
-	if l.mirror != nil {
+	if mirrors {
 		l.mirror.after()
 	}
 	l.check(changed)

@@ -134,7 +134,7 @@ func newTree(root, budget int, changed func(path string, mask uint32)) (*tree, e
 	}
 	t := &tree{root: root, fd: fd, budget: budget, byWatch: map[int32]int32{}, changed: changed, buf: make([]byte, 64<<10)}
 	t.nodes = make([]node, 1, 64)
-	watch, err := unix.InotifyAddWatch(fd, "/proc/self/fd/"+strconv.Itoa(root), mask&^unix.IN_DONT_FOLLOW)
+	watch, err := unix.InotifyAddWatch(fd, "/proc/self/fd/"+strconv.Itoa(root), mask&^unix.IN_DONT_FOLLOW|unix.IN_MOVE_SELF|unix.IN_DELETE_SELF)
 	if err != nil {
 		t.close()
 		return nil, err

@@ -83,6 +83,8 @@ type Status struct {
 	Watches int  `json:"watches"`
 	Slow    bool `json:"slow,omitempty"`
 	Partial bool `json:"partial,omitempty"`
+	// Replaced says that another directory has the name by now, or none.
+	Replaced bool `json:"replaced,omitempty"`
 	// Refreshes is how often the overlay was refreshed.
 	Refreshes int `json:"refreshes"`
 	// Mirrors is how many edits were mirrored for processes inside that watch.
@@ -97,13 +99,14 @@ type Watcher struct {
 	target Target
 	wake   int // eventfd(2): Suspend
 	done   chan struct{}
+	charge *charge
 	// overlay is there from the first refresh on.
 	overlay Overlay
 	// held are the paths that were still as they were after a refresh, and whether their
 	// mode was.
 	held map[string]bool
-	// failing and slow say that the user was told.
-	failing, slow bool
+	// failing, slow and moved say that the user was told.
+	failing, slow, moved bool
 
 	mu      sync.Mutex
 	stopped bool
@@ -193,27 +196,62 @@ func (w *Watcher) run(since time.Time, after time.Duration) {
 	if !w.pause(-1, after) {
 		return
 	}
-	lock, waited, ok := w.lock()
-	if !ok {
+	charge, err := newCharge(w.target.Lock)
+	if err != nil {
+		w.target.Warn("what you edit may not be seen inside: cannot lock %q: %v", w.target.Lock, err)
 		return
 	}
-	defer unix.Close(lock)
+	defer charge.close()
+	w.charge = charge
+	for {
+		waited, ok := w.wait()
+		if !ok {
+			return
+		}
+		if waited {
+			since = time.Time{} // nobody knows what the one before has missed
+		}
+		if !w.inCharge(since) {
+			return
+		}
+		w.set(func(s *Status) { s.Watching, s.Watches = false, 0 })
+	}
+}
+
+// wait waits until this one is in charge; ok is false if it is to stop.
+func (w *Watcher) wait() (waited, ok bool) {
+	for !w.charge.take() {
+		waited = true
+		event := w.charge.event
+		if w.charge.hasLock() {
+			event = -1 // it has come before
+		}
+		if !w.pause(event, takeOverAfter) {
+			return waited, false
+		}
+	}
+	return waited, true
+}
+
+// inCharge watches, until the Watcher is to stop or, deposed, until another has taken
+// its place.
+func (w *Watcher) inCharge(since time.Time) (deposed bool) {
 	pair, err := w.target.Open()
 	if err != nil || pair.LowerFd() < 0 {
 		w.target.Warn("what you edit may not be seen inside: cannot open %q: %v", w.target.Lower, err)
-		return
+		return false
 	}
 	defer pair.Close()
 	w.set(func(s *Status) { s.Watching = true })
-	if waited {
-		since = time.Time{} // nobody knows what the one before has missed
-	}
 	for {
-		again, lost := w.watch(pair, since)
-		if !again {
-			return
-		}
-		if since = time.Now(); lost {
+		switch w.watch(pair, since) {
+		case stopped:
+			return false
+		case replaced:
+			return true
+		case anew:
+			since = time.Now()
+		case lost:
 			since = time.Time{}
 		}
 	}
@@ -225,48 +263,6 @@ func (w *Watcher) drop() {
 		w.overlay.Close()
 		w.overlay = nil
 	}
-}
-
-// lock waits for the lock; ok is false if the Watcher is to stop, or cannot have it.
-func (w *Watcher) lock() (lock int, waited, ok bool) {
-	fd, err := unix.Open(w.target.Lock, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		w.target.Warn("what you edit may not be seen inside: cannot lock %q: %v", w.target.Lock, err)
-		return -1, false, false
-	}
-	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
-		return fd, false, true
-	}
-	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		unix.Close(fd)
-		return -1, false, false
-	}
-	// flock(2) cannot be told to give up: the goroutine outlives a Watcher that is
-	// stopped, and ends with the process or when it gets the lock.
-	var mu sync.Mutex
-	var got, gone bool
-	go func() {
-		for unix.Flock(fd, unix.LOCK_EX) == unix.EINTR {
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if gone {
-			unix.Close(fd)
-			return
-		}
-		got = true
-		unix.Write(event, []byte{1, 0, 0, 0, 0, 0, 0, 0})
-	}()
-	ok = w.pause(event, -1)
-	mu.Lock()
-	defer mu.Unlock()
-	unix.Close(event)
-	gone = !got
-	if got && !ok {
-		unix.Close(fd)
-	}
-	return fd, true, ok && got
 }
 
 func (w *Watcher) set(f func(s *Status)) {
