@@ -63,7 +63,7 @@ func TestMirror(t *testing.T) {
 	needTool(t, "inotifywait", "vim", "git")
 	a := newAccount(t)
 	files := map[string]string{".git/HEAD": "ref: refs/heads/main\n"}
-	for _, name := range []string{"place", "over", "sed", "vim", "del", "touch", "mode", "link"} {
+	for _, name := range []string{"place", "over", "sed", "vim", "del", "touch", "mode", "link", "unseen"} {
 		files["src/"+name] = "one\n"
 	}
 	tree := a.tree(t, files)
@@ -82,18 +82,22 @@ func TestMirror(t *testing.T) {
 		var total time.Duration
 		for i, test := range []struct{ name, script, dir, file string }{
 			{"place", `echo two >src/place`, "<src/|place|CLOSE_WRITE,CLOSE>", "<src/place||CLOSE_WRITE,CLOSE>"},
-			{"place again", `echo three >>src/place`, "<src/|place|MOVED_TO>", "<src/place||DELETE_SELF>"},
+			{"place again", `echo three >>src/place`, "<src/|place|CLOSE_WRITE,CLOSE>", "<src/place||DELETE_SELF>"},
 			{"over", `echo two >src/tmp; mv src/tmp src/over`, "<src/|over|MOVED_TO>", "<src/over||DELETE_SELF>"},
 			{"sed", `sed -i s/one/two/ src/sed`, "<src/|sed|MOVED_TO>", "<src/sed||DELETE_SELF>"},
 			{"vim", `vim -es -u NONE -c 's/one/two/' -c wq src/vim`, "<src/|vim|", "<src/vim||"},
 			{"touch", `touch src/touch`, "<src/|touch|CLOSE_WRITE,CLOSE>", "<src/touch||CLOSE_WRITE,CLOSE>"},
 			{"chmod", `chmod 755 src/mode; chmod 644 src/mode`, "<src/|mode|ATTRIB>", "<src/mode||ATTRIB>"},
 			{"symlink", `ln -s over src/tmp; mv -T src/tmp src/link`, "<src/|link|MOVED_TO>", "<src/link||DELETE_SELF>"},
-			{"delete", `rm src/del`, "<src/|del|MOVED_FROM>", "<src/del||DELETE_SELF>"},
-			{"create", `echo new >src/new`, "<src/|new|MOVED_TO>", ""},
-			{"delete a new one", `rm src/new`, "<src/|new|MOVED_FROM>", ""},
+			{"delete", `rm src/del`, "<src/|del|DELETE,ISDIR>", "<src/del||DELETE_SELF>"},
+			{"create", `echo new >src/new`, "<src/|new|CREATE>\n<src/|new|OPEN>\n<src/|new|MODIFY>\n<src/|new|CLOSE_WRITE,CLOSE>", ""},
+			{"delete a new one", `rm src/new`, "<src/|new|DELETE,ISDIR>", ""},
+			{"create where it was looked for", `echo new >src/looked`, "<src/|looked|CREATE>\n<src/|looked|OPEN>\n<src/|looked|MODIFY>\n<src/|looked|CLOSE_WRITE,CLOSE>", ""},
+			{"rename", `mv src/looked src/renamed`, "<src/|renamed|MOVED_TO>", ""},
+			{"delete what was not looked up", `rm src/unseen`, "<src/|unseen|DELETE,ISDIR>", ""},
 			{"mkdir", `mkdir src/d`, "<src/|d|ATTRIB,ISDIR>", ""},
-			{"rmdir", `rmdir src/d`, "<src/|d|DELETE,ISDIR>", ""},
+			{"rename of a directory", `mv src/d src/e`, "<src/|d|DELETE,ISDIR>", ""},
+			{"rmdir", `rmdir src/e`, "<src/|e|DELETE,ISDIR>", ""},
 		} {
 			want := test.dir
 			if watch != "src" {
@@ -117,8 +121,61 @@ func TestMirror(t *testing.T) {
 		r.ends(t)
 		a.unchanged(t, "at the end", tree)
 		a.nothingLeft(t, tree)
-		a.edit(t, tree, `rm -r src; mkdir src; for f in place over sed vim del touch mode link; do echo one >src/$f; done`)
+		a.edit(t, tree, `rm -r src; mkdir src; for f in place over sed vim del touch mode link unseen; do echo one >src/$f; done`)
 	}
+}
+
+// TestMirrorDirectories: directories that are watched, and have come into the layer by
+// mirrors, follow the host's when those are renamed, swapped and removed: nothing of them
+// is left, and none is a stale file handle.
+func TestMirrorDirectories(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"src/d/f": "0\n", "src/d/sub/g": "0\n", "src/e/h": "0\n", "src/last": "0\n"})
+	g := a.mirrored(t, tree)
+	const look = `cd src; find . -type f | LC_ALL=C sort | while read f; do echo $f $(cat $f); done 2>&1; cd ..`
+	host := func() string { return finish(t, a.command(tree, nil, "sh", "-c", look)).Stdout }
+	for i, script := range []string{
+		`echo 1 >src/d/f; echo 1 >src/d/sub/g; echo 1 >src/e/h`,
+		`mv src/d src/a`,
+		`echo 2 >src/a/f; echo 2 >src/a/sub/g`,
+		`mv src/e src/t; mv src/a src/e; mv src/t src/a`,
+		`echo 3 >src/a/h; echo 3 >src/e/f; echo 3 >src/e/sub/g`,
+		`mv src/e/sub src/up; mv src/a src/up/a`,
+		`rm -r src/e; mkdir src/e; echo 4 >src/e/f`,
+		`rm -r src/up`,
+		`rm -r src/e; echo 5 >src/e`,
+	} {
+		a.edit(t, tree, script)
+		g.until(script, look, host())
+		if i%3 == 2 {
+			a.unchanged(t, script, tree)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	g.ends()
+	a.unchanged(t, "at the end", tree)
+	a.nothingLeft(t, tree)
+}
+
+// TestMirrorFlicker: what comes and goes on the host all the time, files and directories,
+// is what the host has in the end, and nothing of it stays in the layer.
+func TestMirrorFlicker(t *testing.T) {
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"src/d/f": "0\n", "src/f": "0\n", "src/last": "0\n"})
+	g := a.mirrored(t, tree)
+	rounds := 150
+	if testing.Short() {
+		rounds = 40
+	}
+	a.edit(t, tree, fmt.Sprintf(`i=0; while [ $i -lt %d ]; do i=$((i+1)); rm -rf src/d src/f src/n; sleep 0.0$((i %% 9)); mkdir src/d; echo $i >src/d/f; echo $i >src/f; echo $i >src/n; sleep 0.0$((i %% 7)); done`, rounds))
+	want := fmt.Sprintf("%d\n%d\n%d\n", rounds, rounds, rounds)
+	g.until("in the end", `cat src/d/f src/f src/n`, want)
+	a.unchanged(t, "in the end", tree)
+	g.ends()
+	a.unchanged(t, "at rest", tree)
+	a.nothingLeft(t, tree)
 }
 
 // inside says whether a file of /proc is of a process of the account's.

@@ -46,6 +46,10 @@ func TestMirrorTools(t *testing.T) {
 			{`echo "export const a: string = 'third'" >t; mv t ts/a.ts`, "Found 0 errors"},
 			{`echo "export const c: string = 2" >ts/c.ts`, "ts/c.ts(1,14): error TS2322"},
 			{`rm ts/c.ts`, "Found 0 errors"},
+			{`mkdir ts/d; echo "export const d: string = 3" >ts/d/d.ts`, "ts/d/d.ts(1,14): error TS2322"},
+			{`echo "export const d: string = 'fourth'" >ts/d/d.ts`, "Found 0 errors"},
+			{`mv ts/d ts/e; echo "export const d: string = 5" >ts/e/d.ts`, "ts/e/d.ts(1,14): error TS2322"},
+			{`rm -r ts/e`, "Found 0 errors"},
 		}},
 		{"nodemon", []string{"node_modules/.bin/nodemon", "-w", "js", "js/b.js"}, "first\n", [][2]string{
 			{`echo "console.log('second')" >js/b.js`, "second\n"},
@@ -58,6 +62,9 @@ func TestMirrorTools(t *testing.T) {
 			{`echo "// new" >js/d.js`, "add js/d.js\n"},
 			{`rm js/d.js`, "unlink js/d.js\n"},
 			{`mkdir js/e; echo "// deep" >js/e/f.js`, "add js/e/f.js\n"},
+			{`echo "// deeper" >js/e/f.js`, "change js/e/f.js\n"},
+			{`mv js/e js/g`, "add js/g/f.js\n"},
+			{`rm -r js/g`, "unlink js/g/f.js\n"},
 		}},
 		{"vite", []string{"node_modules/.bin/vite", "build", "--watch", "--outDir", "out/vite"}, "built in", [][2]string{
 			{`echo "export const a = 2" >web/a.js`, "built in"},
@@ -105,11 +112,12 @@ func TestMirrorFsnotify(t *testing.T) {
 		{`echo y >t; mv t src/a`, "CREATE src/a\n"},
 		{`sed -i s/y/z/ src/a`, "CREATE src/a\n"},
 		{`echo n >src/n`, "CREATE src/n\n"},
-		{`rm src/n`, "RENAME src/n\n"},
+		{`rm src/n`, "REMOVE src/n\n"},
 		{`echo y >t; mv t src/b`, "CREATE src/b\n"},
 		{`chmod 600 src/a`, "CHMOD src/a\n"},
 		{`mkdir src/d`, "CHMOD src/d\n"},
-		{`rm src/a`, "RENAME src/a\n"},
+		{`rmdir src/d`, "REMOVE src/d\n"},
+		{`rm src/a`, "REMOVE src/a\n"},
 	} {
 		seen := len(run.out.String())
 		a.edit(t, tree, e[0])

@@ -45,12 +45,14 @@ func (p *parent) stat(root int, path string) (st overlay.Stat, known bool) {
 	fd, err := p.at(root, dir)
 	switch err {
 	case nil:
-	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
+	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.ESTALE:
 		return overlay.Stat{}, true
 	default:
 		return overlay.Stat{}, false
 	}
-	st, err = overlay.StatAt(fd, name)
+	if st, err = overlay.StatAt(fd, name); err == unix.ESTALE {
+		return overlay.Stat{}, true // a process inside holds what the layer had of it
+	}
 	if st.IsWhiteout() {
 		st = overlay.Stat{} // also on the host the overlay takes it for what it is
 	}

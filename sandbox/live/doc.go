@@ -23,12 +23,19 @@
 //
 //	host                    through the overlay         events inside
 //	written in place        open, set its time, close   OPEN MODIFY CLOSE_WRITE
-//	replaced, or created    RENAME_EXCHANGE             MOVED_FROM MOVED_TO, of the file
+//	 and mirrored already   as replaced, then the same  MOVED_FROM MOVED_TO, and those
+//	replaced                RENAME_EXCHANGE             MOVED_FROM MOVED_TO, of the file
 //	                                                    ATTRIB DELETE_SELF IGNORED
-//	deleted                 rename away, unlink         MOVED_FROM, of the file as above
-//	 and not looked up      a name comes and goes       MOVED_TO MOVED_FROM
+//	created                 rename away, link, the same MOVED_FROM CREATE OPEN MODIFY
+//	                                                    CLOSE_WRITE
+//	 and looked for before  link, the same              CREATE OPEN MODIFY CLOSE_WRITE
+//	deleted                 rename away, a directory    MOVED_FROM, of the file as above;
+//	                        comes and goes              MOVED_TO DELETE, both ISDIR
+//	 and not looked up      a name comes and goes, too  MOVED_TO MOVED_FROM, and those
 //	mode or times           fchmodat                    ATTRIB
-//	a directory             fchmodat after the refresh  ATTRIB
+//	a new directory         fchmodat after the refresh; ATTRIB of its name; CREATE DELETE,
+//	                        a name comes and goes       both ISDIR, of .sbx-mirror-…
+//	a deleted directory     rmdir, or as a file         DELETE, perhaps after MOVED_TO
 //
 // What comes of it in the upper is a mirror (overlay.Mirror). It is no change, and when
 // the layer is at rest it is removed, by the journal, whoever was killed meanwhile. What
@@ -37,9 +44,11 @@
 // files are held across refreshes (hold.go).
 //
 // One supervisor of a layer does this for each overlay: who gets the lock of it
-// (flock(2)); the others wait for the lock, which ends with its holder. One that is
-// stopped by Ctrl-Z lets go of it before (Suspend); by SIGSTOP it cannot. It begins
-// when the command has been running for a while, and does nothing while nobody edits.
+// (flock(2)); the others wait for the lock, which ends with its holder (charge.go). One
+// that is stopped by Ctrl-Z lets go of it before (Suspend). By SIGSTOP it cannot: the
+// others look twice a second whether the one in charge is stopped, and one of them takes
+// its place; when it goes on, it finds that out before it does anything. It begins when
+// the command has been running for a while, and does nothing while nobody edits.
 //
 // # Decisions
 //
@@ -73,10 +82,53 @@
 // be looked at: same inode, size, time, content, and nobody has it open for writing
 // (F_SETLEASE). Chosen against rename(2), which loses a file that a build has renamed
 // there in the meantime, and against the order of the arguments in which the last event
-// of the name is IN_MOVED_FROM. IN_DELETE and IN_CREATE are therefore IN_MOVED_FROM and
-// IN_MOVED_TO inside, which tools take alike.
+// of the name is IN_MOVED_FROM.
 //
-// A file that was created on the host can be seen through the overlay already, and one
-// that was deleted and not looked up cannot be unlinked: the one is exchanged with a
-// copy, of the other the name appears and goes once more (blink).
+// A file that was created on the host can be seen through the overlay already. It is
+// renamed away and a copy linked in its place, because there is no other way to
+// IN_CREATE: for some ten microseconds a new file is not there. One that was deleted and
+// not looked up cannot be unlinked: its name appears and goes once more (blink).
+//
+// IN_DELETE is of a directory in the name's place (phantom). Chosen against unlink(2) of a
+// file, which would delete what a build has just renamed there: rmdir(2) deletes nothing
+// that has content, and the price is IN_ISDIR in the mask.
+//
+// A whiteout that comes of such a name when the host makes one at that very moment is the
+// one thing that is taken out of the upper of a mounted overlay directly (unveil). It has no
+// inode inside that anybody could hold.
+//
+// A directory that came into the layer by mirrors is taken out of it before the refresh when
+// the host renames it (withdraw). The kernel has one inode inside for each directory of the
+// host's that was copied up; while a watch keeps that, the host's new name for it would be
+// ESTALE.
+//
+// # Limits
+//
+// IN_CREATE of a directory is not to be had: what mkdir(2) makes inside hides the host's
+// for as long as it is watched. Programs that read the parent again when they are woken
+// find the new directory (tsc, vite, webpack, nodemon, chokidar); those that go by the
+// name in IN_CREATE alone (inotifywait -r, Go programs with fsnotify) do not, and must be
+// started again to watch it.
+//
+// Who watches a file itself sees the first edit in place as such, and each later one as
+// the replacement of the file: its watch ends with IN_DELETE_SELF, as with most editors.
+//
+// The events come with others (MOVED_FROM before CREATE, and MOVED_TO before DELETE), and
+// several edits of one name within a batch are one.
+//
+// A file of more than 32 MiB is not mirrored, nor is one with a setuid, setgid or sticky bit:
+// who watches its directory gets IN_ATTRIB of that directory. Nor is what is in a git
+// directory outside of the tree, a worktree's or a submodule's: it is shown, and watchers
+// there are not woken. Nor are files and directories of an owner or group that has no id
+// inside, which cannot be copied up.
+//
+// A directory that a build has written to, that a process inside holds (working directory,
+// descriptor, watch), and that the host renames, is ESTALE under its new name until the
+// process lets go.
+//
+// A tree that is itself moved away or replaced stays the old one for the runs that live;
+// that is said (compare).
+//
+// One in charge that is stopped by SIGSTOP in the middle of a mirror lets nobody else mirror
+// until it goes on; what is edited is shown.
 package live

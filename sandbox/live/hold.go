@@ -49,9 +49,9 @@ func (h *holds) limit() int {
 }
 
 // release lets go of what is not watched any more.
-func (h *holds) release(watched map[uint64]bool) {
+func (h *holds) release(watched watches) {
 	for ino := range h.files {
-		if !watched[ino] {
+		if !watched.has(ino) {
 			h.drop(ino)
 		}
 	}
@@ -94,7 +94,7 @@ func (h *holds) add(dir int, name, path string, ino uint64) {
 
 // keep holds a file that was copied up just now.
 func (m *mirror) keep(e *edit) {
-	if m.watched[e.inside.Ino] {
+	if m.watched.has(e.inside.Ino) {
 		m.holds.add(e.dir, e.name, e.path, e.inside.Ino)
 	}
 }

@@ -287,6 +287,12 @@ func (l *loop) act() {
 		l.mirror.after()
 	}
 	l.check(changed)
+	if l.mirror != nil {
+		for path, mask := range l.mirror.later {
+			l.batch.add(path, mask)
+		}
+		clear(l.mirror.later)
+	}
 }
 
 func (w *Watcher) refresh() (err error) {

@@ -19,6 +19,8 @@ const (
 	// batch is begun: the other edits wait for it.
 	maxMirror    = 32 << 20
 	maxMirroring = 300 * time.Millisecond
+	// maxWithdrawn bounds what is in a directory that is withdrawn.
+	maxWithdrawn = 1000
 )
 
 // mirror repeats what is edited on the host through the overlay, where a process
@@ -41,7 +43,7 @@ type mirror struct {
 
 	// watched are the inodes that are watched inside, cost is how long it took to find
 	// them.
-	watched map[uint64]bool
+	watched watches
 	cost    time.Duration
 	// ending says that the run ends.
 	ending func() bool
@@ -51,8 +53,10 @@ type mirror struct {
 	temp         tempDir
 	until        time.Time
 	// touch are directories that are to make an event after the refresh, gone those
-	// that the host has no more.
-	touch, gone map[string]bool
+	// that the host has no more, came those in which there is a new one.
+	touch, gone, came map[string]bool
+	// later are paths that are to be looked at again after the refresh.
+	later map[string]uint32
 }
 
 func newMirror(t Target, pair *overlay.Opened, tree *tree, ending func() bool) *mirror {
@@ -61,7 +65,7 @@ func newMirror(t Target, pair *overlay.Opened, tree *tree, ending func() bool) *
 	m := &mirror{
 		target: t, pair: pair, merged: t.Mount, tree: tree, ending: ending, mark: overlay.MirrorMark + hex.EncodeToString(b[:]) + "-",
 		marked: map[string]bool{}, seen: map[string]overlay.Fingerprint{}, holds: newHolds(),
-		touch: map[string]bool{}, gone: map[string]bool{},
+		touch: map[string]bool{}, gone: map[string]bool{}, came: map[string]bool{}, later: map[string]uint32{},
 	}
 	if st, err := overlay.StatFd(t.Mount); err == nil {
 		m.dev = st.Dev
@@ -97,8 +101,8 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 		m.holds.release(nil)
 		return
 	}
+	kinds = withBelow(kinds, mirrors)
 	if all {
-		kinds = maps.Clone(kinds)
 		for _, path := range mirrors {
 			kinds[path] |= 0
 		}
@@ -107,11 +111,17 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 		}
 	}
 	m.until = time.Now().Add(maxMirroring)
-	for _, path := range slices.Sorted(maps.Keys(kinds)) {
-		if m.ending() {
-			break // a run must not wait for this at its end
+	// Directories that have left first: their names stand in the way of what they are
+	// called now.
+	for _, left := range []bool{true, false} {
+		for _, path := range slices.Sorted(maps.Keys(kinds)) {
+			if m.ending() {
+				break // a run must not wait for this at its end
+			}
+			if leftDir(kinds[path]) == left {
+				m.path(path, kinds[path])
+			}
 		}
-		m.path(path, kinds[path])
 	}
 	if refresh {
 		m.hold()
@@ -121,16 +131,51 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 	m.inside.close()
 }
 
+// leftDir says whether a directory has left its place.
+func leftDir(mask uint32) bool {
+	return mask&unix.IN_ISDIR != 0 && mask&(unix.IN_MOVED_FROM|unix.IN_DELETE) != 0
+}
+
+// withBelow adds what is mirrored below directories that have left their place: of that
+// no event tells.
+func withBelow(kinds map[string]uint32, mirrors []string) map[string]uint32 {
+	more := maps.Clone(kinds)
+	if len(mirrors) == 0 {
+		return more
+	}
+	for path, mask := range kinds {
+		if !leftDir(mask) {
+			continue
+		}
+		at, _ := slices.BinarySearch(mirrors, path+"/")
+		for _, below := range mirrors[at:] {
+			if !strings.HasPrefix(below, path+"/") {
+				break
+			}
+			more[below] |= 0
+		}
+	}
+	return more
+}
+
 // after makes the events of directories, whose names are right now.
 func (m *mirror) after() {
-	for _, path := range slices.Sorted(maps.Keys(m.gone)) {
-		m.leave(path)
+	gone := slices.Sorted(maps.Keys(m.gone))
+	slices.Reverse(gone) // what is in a directory comes before it
+	for _, path := range gone {
+		if parent, _ := split(path); !m.leave(path) {
+			m.touch[parent] = true
+		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(m.touch)) {
 		m.attribute(path)
 	}
+	for _, path := range slices.Sorted(maps.Keys(m.came)) {
+		m.nudge(path)
+	}
 	clear(m.gone)
 	clear(m.touch)
+	clear(m.came)
 	m.temp.close()
 	m.host.close()
 	m.inside.close()
@@ -150,6 +195,8 @@ type edit struct {
 	file int
 	// was is what is mirrored already.
 	was overlay.Mirrors
+	// watch is how the directory is watched.
+	watch watch
 }
 
 // open looks at what is there inside.
@@ -185,6 +232,13 @@ func split(path string) (dir, name string) {
 	return "", path
 }
 
+// withdrawn is in the mask of what is in a directory that is withdrawn: nobody need
+// watch it. It is no event's bit.
+const withdrawn = unix.IN_Q_OVERFLOW
+
+// again is in that of what is looked at again.
+const again = unix.IN_UNMOUNT
+
 // path decides what is done for one path.
 func (m *mirror) path(path string, mask uint32) {
 	parent, name := split(path)
@@ -193,6 +247,10 @@ func (m *mirror) path(path string, mask uint32) {
 	}
 	dir, err := m.inside.at(m.merged, parent)
 	if err != nil {
+		// It may be that the directory has come, and is not seen before the refresh.
+		if len(m.notes.Mirrors(path)) > 0 && mask&again == 0 {
+			m.later[path] = mask | again
+		}
 		return
 	}
 	e := edit{path: path, parent: parent, name: name, mask: mask, dir: dir, file: -1, was: m.notes.Mirrors(path)}
@@ -200,25 +258,35 @@ func (m *mirror) path(path string, mask uint32) {
 	if err != nil {
 		return
 	}
-	watched := m.watched[in.Ino]
+	e.watch = m.watched[in.Ino]
 	if e.inside, err = overlay.StatAt(dir, name); err != nil {
 		return
 	}
-	if !watched && len(e.was) == 0 && !(e.inside.Exists() && m.watched[e.inside.Ino]) {
+	if mask&withdrawn == 0 && e.watch == 0 && len(e.was) == 0 && !(e.inside.Exists() && m.watched.has(e.inside.Ino)) {
 		return
 	}
 	var known bool
 	if e.host, known = m.host.stat(m.pair.LowerFd(), path); !known {
 		return
 	}
+	if mask&withdrawn != 0 {
+		e.host = overlay.Stat{}
+	}
+	other := !e.host.IsDir() || e.host.Ino != e.inside.Ino
+	withdrawn := leftDir(mask) && e.inside.IsDir() && other && m.withdraw(&e, maxWithdrawn)
 	switch {
 	case e.host.IsDir():
 		if mask&(unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ATTRIB) != 0 {
 			m.touch[path] = true
 		}
+		if mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0 && e.watch != 0 {
+			m.came[parent] = true
+		}
 		return
 	case e.inside.IsDir(), !e.host.Exists() && mask&unix.IN_ISDIR != 0:
-		m.gone[path], m.touch[parent] = true, true
+		if !withdrawn {
+			m.gone[path] = true
+		}
 		return
 	}
 	// In this order: who writes to it from here on is found out.
@@ -246,7 +314,9 @@ func (m *mirror) do(e *edit) {
 	case !e.host.Exists():
 		// A name that came and went is nobody's.
 		if m.set(e); e.mask&left != 0 && e.mask&appeared == 0 {
-			done = m.blink(e)
+			if done = m.blink(e); done {
+				m.phantom(e)
+			}
 		}
 	case len(e.was) > 0 || !e.inside.Exists() || !same(e.host, e.inside) || e.mask&appeared != 0:
 		if m.attributes(e) {

@@ -46,13 +46,17 @@ func (m *mirror) tempFor(e *edit) (*tempDir, bool) {
 	if m.copyUp(t.path) != nil {
 		return nil, false
 	}
-	if !m.marked[t.path] {
-		if m.notes.Journal.Write(false, state.Note{Op: state.Temp, Pair: m.notes.Pair, Path: t.path, Value: m.mark}) != nil {
-			return nil, false
-		}
-		m.marked[t.path] = true
+	return t, m.marks(t.path) == nil
+}
+
+// marks has the journal know that there are temporaries in a directory.
+func (m *mirror) marks(path string) error {
+	if m.marked[path] {
+		return nil
 	}
-	return t, true
+	err := m.notes.Journal.Write(false, state.Note{Op: state.Temp, Pair: m.notes.Pair, Path: path, Value: m.mark})
+	m.marked[path] = err == nil
+	return err
 }
 
 func (m *mirror) findTemp() {
@@ -65,7 +69,7 @@ func (m *mirror) findTemp() {
 			return false
 		}
 		st, err := overlay.StatFd(fd)
-		if err != nil || m.watched[st.Ino] || st.Perm()&0o300 != 0o300 || m.foreign(path) {
+		if err != nil || m.watched.has(st.Ino) || st.Perm()&0o300 != 0o300 || m.foreign(path) {
 			unix.Close(fd)
 			return false
 		}

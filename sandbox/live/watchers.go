@@ -21,11 +21,25 @@ const (
 	maxLooking     = 200 * time.Millisecond
 )
 
+// watches are inodes that are watched, and how.
+type watches map[uint64]watch
+
+type watch uint8
+
+const (
+	isWatched watch = 1 << iota
+	// watchesCreate and watchesDelete are those for IN_CREATE and IN_DELETE.
+	watchesCreate
+	watchesDelete
+)
+
+func (w watches) has(ino uint64) bool { return w[ino] != 0 }
+
 // watched finds the inodes of a file system that processes in other mount namespaces
 // watch by inotify(7): /proc/PID/fdinfo has them for who could trace the process
 // (proc(5)). dev is the file system's st_dev.
-func watched(dev uint64) map[uint64]bool {
-	w := &watchers{dev: sdev(dev), inodes: map[uint64]bool{}, until: time.Now().Add(maxLooking)}
+func watched(dev uint64) watches {
+	w := &watchers{dev: sdev(dev), inodes: watches{}, until: time.Now().Add(maxLooking)}
 	w.own, _ = os.Readlink("/proc/self/ns/mnt")
 	proc, err := os.Open("/proc")
 	if err != nil || w.own == "" {
@@ -57,7 +71,7 @@ func watched(dev uint64) map[uint64]bool {
 type watchers struct {
 	dev    uint64
 	own    string
-	inodes map[uint64]bool
+	inodes watches
 	until  time.Time
 }
 
@@ -122,8 +136,8 @@ func (w *watchers) line(s string) {
 	if !ok {
 		return
 	}
-	var ino, dev uint64
-	var err1, err2 error
+	var ino, dev, mask uint64
+	var err1, err2, err3 error
 	for field := range strings.FieldsSeq(rest) {
 		key, value, _ := strings.Cut(field, ":")
 		switch key {
@@ -131,11 +145,21 @@ func (w *watchers) line(s string) {
 			ino, err1 = strconv.ParseUint(value, 16, 64)
 		case "sdev":
 			dev, err2 = strconv.ParseUint(value, 16, 64)
+		case "mask":
+			mask, err3 = strconv.ParseUint(value, 16, 64)
 		}
 	}
-	if err1 == nil && err2 == nil && dev == w.dev && ino != 0 {
-		w.inodes[ino] = true
+	if err1 != nil || err2 != nil || err3 != nil || dev != w.dev || ino == 0 {
+		return
 	}
+	is := isWatched
+	if mask&unix.IN_CREATE != 0 {
+		is |= watchesCreate
+	}
+	if mask&unix.IN_DELETE != 0 {
+		is |= watchesDelete
+	}
+	w.inodes[ino] |= is
 }
 
 // sdev is a st_dev as the kernel has it itself.

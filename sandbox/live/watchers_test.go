@@ -13,7 +13,7 @@ import (
 // TestWatchersLine: lines of fdinfo are a build's to make up, as far as the kernel
 // lets it; what does not fit is passed over.
 func TestWatchersLine(t *testing.T) {
-	w := &watchers{dev: 0x800013, inodes: map[uint64]bool{}}
+	w := &watchers{dev: 0x800013, inodes: watches{}}
 	for _, line := range []string{
 		"pos:\t0", "", "inotify", "inotify ", "inotify wd:1", "inotify wd:1 ino:zz sdev:800013", "inotify wd:1 ino:1 sdev:800014 mask:1",
 		"inotify wd:1 ino:0 sdev:800013", "inotify wd:1 ino:fffffffffffffffff sdev:800013", "fanotify ino:7 sdev:800013",
@@ -24,7 +24,7 @@ func TestWatchersLine(t *testing.T) {
 		t.Errorf("found %v", w.inodes)
 	}
 	w.line("inotify wd:3 ino:9e7e sdev:800013 mask:800afce ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:7e9e0000640135dd")
-	if !w.inodes[0x9e7e] {
+	if w.inodes[0x9e7e] != isWatched|watchesCreate|watchesDelete {
 		t.Errorf("found %v", w.inodes)
 	}
 }
@@ -53,7 +53,7 @@ func TestWatchersInfo(t *testing.T) {
 		}
 		want[st.Ino], dev = true, st.Dev
 	}
-	w := &watchers{dev: sdev(dev), inodes: map[uint64]bool{}}
+	w := &watchers{dev: sdev(dev), inodes: watches{}}
 	w.process("/proc/self")
 	if len(w.inodes) != 0 {
 		t.Error("it goes on after its time")
@@ -61,7 +61,7 @@ func TestWatchersInfo(t *testing.T) {
 	w.until = w.until.AddDate(3000, 0, 0)
 	w.process("/proc/self")
 	for ino := range want {
-		if !w.inodes[ino] {
+		if w.inodes[ino] != isWatched|watchesCreate {
 			t.Errorf("%d is not among %v", ino, w.inodes)
 		}
 	}

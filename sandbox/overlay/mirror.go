@@ -44,6 +44,9 @@ func (m Mirror) String() string {
 	return string(hex.AppendEncode(b, m.Sum[:]))
 }
 
+// Phantom is the mode of a directory that has a name come and go.
+const Phantom = 0o1700
+
 // IsDir says whether it is a directory.
 func (m Mirror) IsDir() bool { return m.Mode&unix.S_IFMT == unix.S_IFDIR }
 

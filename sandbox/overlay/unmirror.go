@@ -53,6 +53,12 @@ func (o *Opened) removeMirror(n Notes, path string) error {
 	if err != nil || !is || o.opaqueAbove(path) {
 		return err
 	}
+	if m.IsDir() && m.Mode&0o7777 == Phantom {
+		if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err != unix.ENOENT && err != unix.ENOTEMPTY {
+			return err
+		}
+		return nil
+	}
 	if m.IsDir() {
 		return o.removeCopied(m, dir, name, path)
 	}
@@ -118,7 +124,11 @@ func (o *Opened) removeTemps(t state.Note, known Mirrors) (done bool) {
 				continue
 			}
 		}
-		if err := unix.Unlinkat(fd, n.name, 0); err != nil && err != unix.ENOENT {
+		err := unix.Unlinkat(fd, n.name, 0)
+		if err == unix.EISDIR {
+			err = unix.Unlinkat(fd, n.name, unix.AT_REMOVEDIR)
+		}
+		if err != nil && err != unix.ENOENT && err != unix.ENOTEMPTY {
 			done = false
 		}
 	}
