@@ -62,6 +62,47 @@ func benchmarkLive(b *testing.B, steady bool) {
 	g.ends()
 }
 
+// BenchmarkWake is the time from a save on the host until a program inside that waits for
+// changes is told.
+func BenchmarkWake(b *testing.B) {
+	needUserNS(b)
+	needTool(b, "inotifywait")
+	a := newAccount(b)
+	tree := a.tree(b, map[string]string{"src/f": "0\n"})
+	g := a.guest(b, tree)
+	g.do(`inotifywait -m -e moved_to,close_write src >log 2>&1 & while ! grep -q established log; do sleep 0.05; done`)
+	a.watched(b, tree)
+	log := a.upperFile(b, tree, "log")
+	told := func() int64 {
+		st, err := os.Stat(log)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return st.Size()
+	}
+	path := filepath.Join(tree, "src/f")
+	var took []time.Duration
+	for b.Loop() {
+		if err := os.WriteFile(path+"~", nil, 0o644); err != nil {
+			b.Fatal(err)
+		}
+		os.Chown(path+"~", a.UID, a.GID)
+		time.Sleep(150 * time.Millisecond)
+		before, began := told(), time.Now()
+		if err := os.Rename(path+"~", path); err != nil {
+			b.Fatal(err)
+		}
+		for told() == before {
+			time.Sleep(100 * time.Microsecond)
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(took[len(took)/2].Seconds()*1e3, "median-ms")
+	b.ReportMetric(took[len(took)*99/100].Seconds()*1e3, "p99-ms")
+	g.ends()
+}
+
 // BenchmarkMake builds something with what live costs, and without, while nobody
 // edits.
 func BenchmarkMake(b *testing.B) {

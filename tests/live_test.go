@@ -574,17 +574,19 @@ func soak(t *testing.T, long time.Duration, watched bool) {
 				close(done)
 			}()
 			time.Sleep(time.Duration(own*7%90) * time.Millisecond)
-			g.do([]string{
+			if got := g.do([]string{
 				fmt.Sprintf(`echo build %d >own/%s`, own, name),
 				fmt.Sprintf(`echo build %d >/tmp/t; cp /tmp/t own/t; mv own/t own/%s`, own, name),
 				fmt.Sprintf(`echo build %d >>own/%s`, own, name),
-			}[own%3])
+			}[own%3]); got != "" {
+				t.Fatalf("the build cannot write own/%s: %s", name, got)
+			}
 			<-done
 			own++
 		}
 		for k := max(0, own-10); k < own; k++ {
 			if got := g.do(fmt.Sprintf(`tail -n1 own/f%d`, k)); got != fmt.Sprintf("build %d\n", k) {
-				t.Fatalf("what the build wrote to own/f%d is lost: it is %q", k, got)
+				t.Fatalf("what the build wrote to own/f%d is lost: it is %q; in the layer:\n%s", k, got, finish(t, a.command(a.upperFile(t, tree, ""), nil, "sh", "-c", "ls -la own; grep own ../journal")))
 			}
 		}
 		i := (n * 7) % files

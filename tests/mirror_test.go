@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // woken is how soon a watcher inside must have learned of an edit on the host.
@@ -156,6 +158,60 @@ func TestMirrorDirectories(t *testing.T) {
 	g.ends()
 	a.unchanged(t, "at the end", tree)
 	a.nothingLeft(t, tree)
+}
+
+// TestMirrorElsewhere: watchers are woken by each kind of edit with ids of their own (of
+// --root, and of a caller that is root), and where the layer is on another file system.
+func TestMirrorElsewhere(t *testing.T) {
+	needTool(t, "inotifywait")
+	edits := func(t *testing.T, a account, tree string, flags ...string) {
+		g := a.guest(t, tree, flags...)
+		g.do(`inotifywait -m -r src >/tmp/log 2>&1 & while ! grep -q established /tmp/log; do sleep 0.05; done`)
+		a.watched(t, tree)
+		for _, e := range [][2]string{
+			{`echo two >src/f`, "CLOSE_WRITE,CLOSE f"},
+			{`echo three >t; mv t src/f`, "MOVED_TO f"},
+			{`echo one >src/n`, "CREATE n"},
+			{`rm src/n`, "DELETE,ISDIR n"},
+			{`mkdir src/d`, "ATTRIB,ISDIR d"},
+			{`rmdir src/d`, "DELETE,ISDIR d"},
+		} {
+			a.edit(t, tree, e[0])
+			g.until(e[0], `grep -q '`+e[1]+`$' /tmp/log && echo seen`, "seen\n")
+		}
+		g.ends()
+		uppers, _ := filepath.Glob(filepath.Join(a.Home, ".local/state/sbx/trees/*/layers/*/upper"))
+		if len(uppers) != 1 {
+			t.Fatalf("uppers: %q", uppers)
+		}
+		filepath.Walk(uppers[0], func(path string, info os.FileInfo, err error) error {
+			if path != uppers[0] {
+				t.Errorf("left in the layer: %s, %v", path, err)
+			}
+			return nil
+		})
+	}
+	t.Run("--root", func(t *testing.T) {
+		a := newAccount(t)
+		a.needSubIDs(t)
+		edits(t, a, a.tree(t, map[string]string{"src/f": "one\n"}), "--root")
+	})
+	t.Run("root", func(t *testing.T) {
+		a := rootAccount(t)
+		edits(t, a, a.tree(t, map[string]string{"src/f": "one\n"}))
+	})
+	t.Run("file system", func(t *testing.T) {
+		needUserNS(t)
+		needRoot(t)
+		a := newAccount(t)
+		state := filepath.Join(a.Home, ".local/state")
+		a.mkTree(t, state, nil)
+		if err := unix.Mount("none", state, "tmpfs", 0, "mode=0777"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Unmount(state, unix.MNT_DETACH) })
+		edits(t, a, a.tree(t, map[string]string{"src/f": "one\n"}))
+	})
 }
 
 // TestMirrorFlicker: what comes and goes on the host all the time, files and directories,

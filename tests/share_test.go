@@ -66,7 +66,7 @@ func soon(t testing.TB, what string, ok func() bool) {
 }
 
 // upperFile is the layer's version of a file.
-func (a account) upperFile(t *testing.T, tree, name string) string {
+func (a account) upperFile(t testing.TB, tree, name string) string {
 	t.Helper()
 	list, err := filepath.Glob(filepath.Join(a.Home, ".local/state/sbx/trees/*/layers/default/upper"))
 	if err != nil || len(list) != 1 {

@@ -16,7 +16,11 @@ func (m *mirror) blink(e *edit) bool {
 		return false
 	}
 	_, tmp := m.name()
-	fd, err := unix.Openat(t.fd, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd := -1
+	err := m.as(func() (err error) {
+		fd, err = unix.Openat(t.fd, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return err
+	})
 	if err != nil {
 		return false
 	}
@@ -29,13 +33,13 @@ func (m *mirror) blink(e *edit) bool {
 	if err == nil {
 		err = m.set(e, want)
 	}
-	if err != nil || unix.Renameat2(t.fd, tmp, e.dir, e.name, unix.RENAME_NOREPLACE) != nil {
+	if err != nil || m.rename(t.fd, tmp, e.dir, e.name, unix.RENAME_NOREPLACE) != nil {
 		unix.Unlinkat(t.fd, tmp, 0)
 		m.set(e)
 		return false
 	}
 	swp, _ := m.name()
-	if unix.Renameat2(e.dir, e.name, t.fd, swp, unix.RENAME_NOREPLACE) == nil {
+	if m.rename(e.dir, e.name, t.fd, swp, unix.RENAME_NOREPLACE) == nil {
 		if st, err := overlay.StatAt(t.fd, swp); err != nil || !want.Looks(st) {
 			m.putBack(e, t.fd, swp, overlay.Mirror{}) // a build has put something there
 			return false
@@ -58,7 +62,7 @@ func (m *mirror) phantom(e *edit) bool {
 		return false
 	}
 	_, tmp := m.name()
-	if unix.Mkdirat(t.fd, tmp, overlay.Phantom) != nil {
+	if m.mkdir(t.fd, tmp) != nil {
 		return false
 	}
 	up := m.upper(join(t.path, tmp))
@@ -68,7 +72,7 @@ func (m *mirror) phantom(e *edit) bool {
 		err = m.set(e, append(overlay.Mirrors{{Mode: up.Mode, Size: int64(up.Ino)}}, was...)...)
 	}
 	if err == nil {
-		err = unix.Renameat2(t.fd, tmp, e.dir, e.name, unix.RENAME_NOREPLACE)
+		err = m.rename(t.fd, tmp, e.dir, e.name, unix.RENAME_NOREPLACE)
 	}
 	if err != nil {
 		unix.Unlinkat(t.fd, tmp, unix.AT_REMOVEDIR)
@@ -130,7 +134,7 @@ func (m *mirror) nudge(path string) {
 		return
 	}
 	_, tmp := m.name()
-	if unix.Mkdirat(fd, tmp, overlay.Phantom) == nil {
+	if m.mkdir(fd, tmp) == nil {
 		unix.Unlinkat(fd, tmp, unix.AT_REMOVEDIR)
 	}
 	m.copiedUp(path)

@@ -31,9 +31,11 @@ type mirror struct {
 	merged int
 	tree   *tree // nil: nothing is watched on the host
 	dev    uint64
-	notes  overlay.Notes
-	mark   string
-	temps  int
+	// uid and gid are those of the overlay's root.
+	uid, gid int
+	notes    overlay.Notes
+	mark     string
+	temps    int
 	// marked are the directories that the journal knows to hold temporaries.
 	marked map[string]bool
 	// seen are the host's versions that are mirrored.
@@ -67,8 +69,9 @@ func newMirror(t Target, pair *overlay.Opened, tree *tree, ending func() bool) *
 		marked: map[string]bool{}, seen: map[string]overlay.Fingerprint{}, holds: newHolds(),
 		touch: map[string]bool{}, gone: map[string]bool{}, came: map[string]bool{}, later: map[string]uint32{},
 	}
-	if st, err := overlay.StatFd(t.Mount); err == nil {
-		m.dev = st.Dev
+	var st unix.Stat_t
+	if unix.Fstat(t.Mount, &st) == nil {
+		m.dev, m.uid, m.gid = st.Dev, int(st.Uid), int(st.Gid)
 	}
 	return m
 }

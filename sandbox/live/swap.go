@@ -105,7 +105,7 @@ func (m *mirror) replace(e *edit) bool {
 	}
 	if err == nil {
 		// Not before: under this name it is deleted only by the note.
-		err = unix.Renameat2(t.fd, half, t.fd, tmp, unix.RENAME_NOREPLACE)
+		err = m.rename(t.fd, half, t.fd, tmp, unix.RENAME_NOREPLACE)
 	}
 	if err != nil {
 		unix.Unlinkat(t.fd, half, 0)
@@ -116,7 +116,7 @@ func (m *mirror) replace(e *edit) bool {
 		switch err := m.create(e, t.fd, tmp, want); {
 		case err == nil:
 			return m.set(e, want) == nil
-		case err == unix.EEXIST && !m.upper(e.path).Exists() && e.open() == nil && e.inside.Exists() && m.fits(e):
+		case err == unix.EEXIST && e.open() == nil && e.inside.Exists() && !m.upper(e.path).Exists() && m.fits(e):
 			// It is the host's, which nobody had looked for.
 		default:
 			unix.Unlinkat(t.fd, tmp, 0)
@@ -128,7 +128,7 @@ func (m *mirror) replace(e *edit) bool {
 		return m.anew(e, t, tmp, want, was)
 	}
 	// In this order of the arguments the last event of the name is IN_MOVED_TO.
-	if err := unix.Renameat2(e.dir, e.name, t.fd, tmp, unix.RENAME_EXCHANGE); err != nil {
+	if err := m.rename(e.dir, e.name, t.fd, tmp, unix.RENAME_EXCHANGE); err != nil {
 		unix.Unlinkat(t.fd, tmp, 0)
 		m.failed(e, was)
 		return false
@@ -157,7 +157,7 @@ func (m *mirror) anew(e *edit, t *tempDir, tmp string, want overlay.Mirror, was 
 	out, _ := m.name()
 	err := m.set(e, want, overlay.Mirror{})
 	if err == nil {
-		err = unix.Renameat2(e.dir, e.name, t.fd, out, unix.RENAME_NOREPLACE)
+		err = m.rename(e.dir, e.name, t.fd, out, unix.RENAME_NOREPLACE)
 	}
 	if err != nil {
 		unix.Unlinkat(t.fd, tmp, 0)
@@ -185,7 +185,8 @@ func (m *mirror) prepare(e *edit, t *tempDir, half string) (want overlay.Mirror,
 	if err != nil {
 		return want, err
 	}
-	if err = overlay.CopyAt(low, e.name, t.fd, half, e.host); err == nil {
+	err = m.as(func() error { return overlay.CopyAt(low, e.name, t.fd, half, e.host) })
+	if err == nil {
 		want, err = overlay.MirrorOf(t.fd, half)
 	}
 	if err == nil {
@@ -203,7 +204,7 @@ func (m *mirror) prepare(e *edit, t *tempDir, half string) (want overlay.Mirror,
 func (m *mirror) putBack(e *edit, dir int, tmp string, want overlay.Mirror) {
 	defer m.set(e)
 	for range 100 {
-		if unix.Renameat2(dir, tmp, e.dir, e.name, unix.RENAME_NOREPLACE) == nil {
+		if m.rename(dir, tmp, e.dir, e.name, unix.RENAME_NOREPLACE) == nil {
 			return
 		}
 		// Our own copy has the name, or what a build has put there.
@@ -214,7 +215,7 @@ func (m *mirror) putBack(e *edit, dir int, tmp string, want overlay.Mirror) {
 			unix.Unlinkat(dir, tmp, 0)
 			return
 		}
-		if unix.Renameat2(e.dir, e.name, dir, tmp, unix.RENAME_EXCHANGE) != nil {
+		if m.rename(e.dir, e.name, dir, tmp, unix.RENAME_EXCHANGE) != nil {
 			continue // it has gone meanwhile
 		}
 		if is, err := want.Is(dir, tmp); err == nil && is {
@@ -223,7 +224,7 @@ func (m *mirror) putBack(e *edit, dir int, tmp string, want overlay.Mirror) {
 		}
 		// A build was quicker: what it has put there goes back, and what was first is
 		// older.
-		unix.Renameat2(e.dir, e.name, dir, tmp, unix.RENAME_EXCHANGE)
+		m.rename(e.dir, e.name, dir, tmp, unix.RENAME_EXCHANGE)
 		unix.Unlinkat(dir, tmp, 0)
 		return
 	}
@@ -251,9 +252,9 @@ func (m *mirror) failed(e *edit, was overlay.Mirrors) {
 // place, if it was on the host.
 func (m *mirror) create(e *edit, dir int, tmp string, want overlay.Mirror) error {
 	if !e.created() {
-		return unix.Renameat2(dir, tmp, e.dir, e.name, unix.RENAME_NOREPLACE)
+		return m.rename(dir, tmp, e.dir, e.name, unix.RENAME_NOREPLACE)
 	}
-	if err := unix.Linkat(dir, tmp, e.dir, e.name, 0); err != nil {
+	if err := m.link(dir, tmp, e.dir, e.name); err != nil {
 		return err
 	}
 	unix.Unlinkat(dir, tmp, 0)
@@ -333,7 +334,7 @@ func (m *mirror) remove(e *edit) bool {
 	if m.copyUp(e.parent) != nil || m.set(e, slices.Concat(overlay.Mirrors{{}}, was, e.old())...) != nil {
 		return false
 	}
-	if err := unix.Renameat2(e.dir, e.name, t.fd, tmp, unix.RENAME_NOREPLACE); err != nil {
+	if err := m.rename(e.dir, e.name, t.fd, tmp, unix.RENAME_NOREPLACE); err != nil {
 		m.failed(e, was)
 		return false
 	}

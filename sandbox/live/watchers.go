@@ -47,7 +47,6 @@ func watched(dev uint64) watches {
 	}
 	defer proc.Close()
 	names, _ := proc.Readdirnames(maxProcesses)
-	uid := uint32(os.Geteuid())
 	for _, name := range names {
 		if name[0] < '0' || name[0] > '9' {
 			continue
@@ -55,11 +54,8 @@ func watched(dev uint64) watches {
 		if w.full() {
 			break
 		}
-		var st unix.Stat_t
+		// Not by the process's uid: with --root, and of a caller that is root, it is another.
 		dir := "/proc/" + name
-		if unix.Stat(dir, &st) != nil || st.Uid != uid {
-			continue
-		}
 		if ns, err := os.Readlink(dir + "/ns/mnt"); err != nil || ns == w.own {
 			continue
 		}
@@ -81,6 +77,8 @@ func (w *watchers) full() bool { return len(w.inodes) >= maxWatched || time.Now(
 func (w *watchers) process(dir string) {
 	fds, err := os.Open(dir + "/fd")
 	if err != nil {
+		// Of another uid it cannot be listed (proc_pid_fd(5)), and this can.
+		w.others(dir + "/fdinfo")
 		return
 	}
 	defer fds.Close()
@@ -97,6 +95,22 @@ func (w *watchers) process(dir string) {
 			return
 		}
 		w.info(dir + "/fdinfo/" + name)
+	}
+}
+
+// others looks at all descriptors, because nobody says which are inotify's.
+func (w *watchers) others(dir string) {
+	fds, err := os.Open(dir)
+	if err != nil {
+		return
+	}
+	defer fds.Close()
+	names, _ := fds.Readdirnames(maxDescriptors)
+	for _, name := range names {
+		if w.full() {
+			return
+		}
+		w.info(dir + "/" + name)
 	}
 }
 
