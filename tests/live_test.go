@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -636,11 +637,17 @@ func save(t *testing.T, a account, dir, name string, version, way int) {
 	t.Helper()
 	path, text := filepath.Join(dir, name), []byte(fmt.Sprintf("%d\n", version))
 	write := func(path string) {
-		if err := os.WriteFile(path, text, 0o644); err != nil {
-			t.Fatal(err)
-		}
 		if os.Getuid() == 0 {
-			os.Lchown(path, a.UID, a.GID)
+			// It must be the account's at once: a build may open it.
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			unix.Setfsgid(a.GID)
+			unix.Setfsuid(a.UID)
+			defer unix.Setfsgid(0)
+			defer unix.Setfsuid(0)
+		}
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			t.Error(err)
 		}
 	}
 	switch way {

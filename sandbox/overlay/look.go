@@ -16,7 +16,7 @@ func (w *walk) directory(f *frame, e entry, path string) bool {
 		return w.files(f, []entry{e})
 	}
 	copied := !f.opaque && up.IsDir() && w.mirrors.copied(path, up)
-	if copied {
+	if copied && up.Perm() != Phantom {
 		// Not one that a build has made in its place.
 		opaque, err := w.opaque(e.key)
 		if err != nil {

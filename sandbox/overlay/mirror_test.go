@@ -113,6 +113,19 @@ func TestRemoveMirrors(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// sbx was killed while a name came and went.
+	for _, d := range []string{"keep/phantom", "gone/d/.sbx-mirror-1-6.tmp"} {
+		if err := os.Mkdir(filepath.Join(upper, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Chmod(filepath.Join(upper, d), Phantom); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st, err := StatAt(o.upper, "keep/phantom"); err != nil || n.SetMirrors("keep/phantom", Mirror{Mode: st.Mode, Size: int64(st.Ino)}) != nil {
+		t.Fatal(err)
+	}
+	unix.Setxattr(filepath.Join(upper, "keep/phantom"), "user.overlay.opaque", []byte("y"), 0)
 	// The host has changed its mode since.
 	if err := os.Chmod(filepath.Join(lower, "d"), 0o700); err != nil {
 		t.Fatal(err)
@@ -136,7 +149,7 @@ func TestRemoveMirrors(t *testing.T) {
 		}
 		seen[c.Path] = true
 	}
-	for _, p := range []string{"d/same", "d/old", "gone", "gone/f", "d", "gone/d/.sbx-mirror-1-3.tmp", "gone/d/.sbx-mirror-1-4.swp", "keep/.sbx-mirror-1-5.swp"} {
+	for _, p := range []string{"d/same", "d/old", "gone", "gone/f", "d", "gone/d/.sbx-mirror-1-3.tmp", "gone/d/.sbx-mirror-1-4.swp", "keep/.sbx-mirror-1-5.swp", "keep/phantom"} {
 		if seen[p] {
 			t.Errorf("the walk gives %q", p)
 		}
@@ -156,7 +169,7 @@ func TestRemoveMirrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]bool{
-		"d/same": false, "d/old": false, "d/written": true, "d/hidden": true, "d/linked": true, "gone": false, "keep/.sbx-mirror-1-5.swp": true, "keep/f": true, "keep/link": true,
+		"d/same": false, "d/old": false, "d/written": true, "d/hidden": true, "d/linked": true, "gone": false, "keep/.sbx-mirror-1-5.swp": true, "keep/f": true, "keep/link": true, "keep/phantom": false,
 	} {
 		if _, err := os.Lstat(filepath.Join(upper, path)); (err == nil) != want {
 			t.Errorf("%s: %v", path, err)
