@@ -184,57 +184,6 @@ func (m *mirror) after() {
 	m.inside.close()
 }
 
-// edit is one path that may be mirrored.
-type edit struct {
-	path string
-	// parent is the path of the directory, name the last one.
-	parent, name string
-	mask         uint32
-	dir          int // in the overlay
-	// host and inside are what is there.
-	host, inside overlay.Stat
-	// file holds what is there inside, -1: nothing. Its inode is what the kernel knows
-	// it by, whatever becomes of the name.
-	file int
-	// was is what is mirrored already.
-	was overlay.Mirrors
-	// watch is how the directory is watched.
-	watch watch
-}
-
-// open looks at what is there inside.
-func (e *edit) open() error {
-	fd, err := overlay.OpenBeneath(e.dir, e.name, unix.O_PATH)
-	if err == unix.ENOENT {
-		e.inside = overlay.Stat{}
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	e.close()
-	e.file = fd
-	e.inside, err = overlay.StatFd(fd)
-	return err
-}
-
-// close lets go of it: of what is deleted processes inside learn only when nobody has
-// it any more.
-func (e *edit) close() {
-	if e.file >= 0 {
-		unix.Close(e.file)
-	}
-	e.file = -1
-}
-
-// split takes the last name off a path.
-func split(path string) (dir, name string) {
-	if i := strings.LastIndexByte(path, '/'); i >= 0 {
-		return path[:i], path[i+1:]
-	}
-	return "", path
-}
-
 // withdrawn is in the mask of what is in a directory that is withdrawn: nobody need
 // watch it. It is no event's bit.
 const withdrawn = unix.IN_Q_OVERFLOW
@@ -276,7 +225,7 @@ func (m *mirror) path(path string, mask uint32) {
 		e.host = overlay.Stat{}
 	}
 	other := !e.host.IsDir() || e.host.Ino != e.inside.Ino
-	withdrawn := leftDir(mask) && e.inside.IsDir() && other && m.withdraw(&e, maxWithdrawn)
+	taken := leftDir(mask) && e.inside.IsDir() && other && m.withdraw(&e, maxWithdrawn)
 	switch {
 	case e.host.IsDir():
 		if mask&(unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ATTRIB) != 0 {
@@ -287,7 +236,7 @@ func (m *mirror) path(path string, mask uint32) {
 		}
 		return
 	case e.inside.IsDir(), !e.host.Exists() && mask&unix.IN_ISDIR != 0:
-		if !withdrawn {
+		if !taken {
 			m.gone[path] = true
 		}
 		return
@@ -350,63 +299,6 @@ func (m *mirror) covered(path string) bool {
 	return slices.ContainsFunc(m.target.Below, func(b string) bool {
 		return path == b || strings.HasPrefix(path, b+"/") || strings.HasPrefix(b, path+"/")
 	})
-}
-
-// own says whether the layer has a version of its own, which is not touched.
-func (m *mirror) own(e *edit) bool {
-	up := m.upper(e.path)
-	own := !e.was.Looks(up)
-	if !up.Exists() {
-		own = m.pair.Has(e.path)
-		if len(e.was) > 0 {
-			m.set(e) // a build has removed it, or it never came to be
-		}
-	} else if own {
-		m.set(e)
-	}
-	return own
-}
-
-// upper is what the layer has at a path.
-func (m *mirror) upper(path string) overlay.Stat {
-	parent, name := split(path)
-	fd, err := overlay.OpenBeneath(m.pair.UpperFd(), parent, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return overlay.Stat{}
-	}
-	defer unix.Close(fd)
-	st, _ := overlay.StatAt(fd, name)
-	return st
-}
-
-// fresh says whether the mirror is the host's version as it is.
-func (m *mirror) fresh(e *edit) bool {
-	if len(e.was) != 1 {
-		return false
-	}
-	if !e.host.Exists() {
-		return e.was[0].Mode == 0
-	}
-	if seen, ok := m.seen[e.path]; ok {
-		return seen == e.host.Fingerprint()
-	}
-	return e.was[0].Looks(e.host)
-}
-
-// fits says whether what is there, on the host and inside, can be mirrored: overlayfs
-// copies up what is taken out of the way.
-func (m *mirror) fits(e *edit) bool {
-	fits := func(st overlay.Stat) bool {
-		return !st.Exists() || st.IsSymlink() || st.IsRegular() && st.Size <= maxMirror && st.Perm()&0o7000 == 0
-	}
-	return fits(e.host) && fits(e.inside)
-}
-
-// attributes says whether of a mirrored file no more than the mode has changed.
-func (m *mirror) attributes(e *edit) bool {
-	seen, ok := m.seen[e.path]
-	return ok && len(e.was) == 1 && e.inside.IsRegular() && e.host.IsRegular() && seen.Ino == e.host.Ino &&
-		seen.Size == e.host.Size && seen.Mtime == e.host.Mtime && e.host.Perm()&0o7000 == 0
 }
 
 // set notes what the mirror is; nothing: there is none.
