@@ -111,7 +111,7 @@ func (s *Session) quiet(what string) (release func(), err error) {
 		// A run was killed, and its mount may not have ended yet.
 		p, _, err := s.plan(s.options)
 		if err == nil {
-			err = awaitUnmounted(p)
+			err = awaitUnmounted(p, awaitKilled)
 		}
 		if err != nil {
 			lock.Unlock()

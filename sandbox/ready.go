@@ -19,7 +19,7 @@ func (s *Session) awaitLayer(o Options, lock *state.Lock, p plan.Plan) error {
 	if lock.Unclean || lock.Live && p.Brings() {
 		// Among the runs that have the layer may be one that does not answer, or that
 		// was killed, and has what this run is about to mount.
-		return awaitUnmounted(p)
+		return awaitUnmounted(p, awaitKilled)
 	}
 	return nil
 }
@@ -93,11 +93,30 @@ func (s *Session) warnLost(o Options, lock *state.Lock) {
 	}
 }
 
+// bury sees to what is left of runs that were killed while this one had the layer, which
+// is at rest if nothing is. Otherwise the next run does it.
+func (s *Session) bury(o Options, lock *state.Lock, facts host.Facts) (atRest bool) {
+	p, err := s.build(o, facts, nil)
+	if err != nil || awaitUnmounted(p, buryFor) != nil {
+		return false
+	}
+	lock.Buried()
+	return true
+}
+
+const (
+	// awaitKilled is how long a run that was killed may take to end, of which there may
+	// be gigabytes to free.
+	awaitKilled = 10 * time.Second
+	// buryFor is how long the end of a run waits for that.
+	buryFor = 500 * time.Millisecond
+)
+
 // awaitUnmounted waits until no mount has the layer's upper directories any
 // more. A run that was killed may take a moment to end, and two mounts of one
 // upper would damage it.
-func awaitUnmounted(p plan.Plan) error {
-	deadline := time.Now().Add(10 * time.Second)
+func awaitUnmounted(p plan.Plan, patience time.Duration) error {
+	deadline := time.Now().Add(patience)
 	for {
 		err := runProbe(plan.BuildProbe(p))
 		if !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {

@@ -102,6 +102,9 @@ func (b *Begun) Run(o Options) (Status, error) {
 	var found *overlay.Found
 	atRest, err := lock.Leave()
 	if err == nil && !o.Throwaway {
+		if lock.Bereft() {
+			atRest = s.bury(o, lock, facts)
+		}
 		if atRest {
 			lock.KeepIndexes(indexes)
 		}

@@ -357,6 +357,33 @@ func TestMirrorKilled(t *testing.T) {
 	}
 }
 
+// TestMirrorKilledOne: of runs that share a layer any may be killed, and the last one that
+// ends leaves nothing all the same.
+func TestMirrorKilledOne(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "inotifywait")
+	for _, first := range []bool{true, false} {
+		a := newAccount(t)
+		tree := a.tree(t, map[string]string{"d/f": "one\n"})
+		one := a.background(t, tree, "--", "inotifywait", "-q", "-m", "d")
+		a.watched(t, tree)
+		two := a.background(t, tree, "--", "inotifywait", "-q", "-m", "d")
+		a.lives(t, tree, 2)
+		time.Sleep(200 * time.Millisecond)
+		a.edit(t, tree, `echo two >t; mv t d/f`)
+		soon(t, "a mirror", func() bool { _, err := os.Lstat(a.upperFile(t, tree, "d/f")); return err == nil })
+		if !first {
+			one, two = two, one
+		}
+		one.Process.Kill()
+		one.ends(t)
+		a.edit(t, tree, `echo three >t; mv t d/f; sleep 0.3`)
+		two.Process.Signal(os.Interrupt)
+		two.ends(t)
+		a.nothingLeft(t, tree)
+	}
+}
+
 // TestMirrorLate: what the host edits after the last mirror, and after the run, shows
 // in the next.
 func TestMirrorLate(t *testing.T) {

@@ -271,6 +271,14 @@ func (k *Lock) Leave() (atRest bool, err error) {
 	return !k.Live && k.runs == 1 && !k.Unclean, nil
 }
 
+// Bereft says after Leave that no other run has the layer, and that one which had it was
+// killed: its mounts may still be alive. Buried says that they are not, and that the
+// layer is at rest.
+func (k *Lock) Bereft() bool { return !k.Live && k.runs > 1 }
+
+// Buried is said by who has seen to that.
+func (k *Lock) Buried() { k.runs = 1 }
+
 // beforeBoot says whether a time stamp is older than the kernel's start.
 func beforeBoot(stamp string) bool {
 	at, err := strconv.ParseInt(stamp, 10, 64)
