@@ -44,6 +44,10 @@ func (t *table) reap(command uintptr) {
 		if errno != 0 || pid == 0 {
 			return
 		}
+		if t.status&0xff == 0x7f {
+			t.detach(pid)
+			continue
+		}
 		if pid != command {
 			continue
 		}
@@ -59,6 +63,20 @@ func (t *table) reap(command uintptr) {
 			syscall.RawSyscall6(unix.SYS_EXIT_GROUP, 0, 0, 0, 0, 0, 0)
 		}
 	}
+}
+
+// detach lets a child go on that has made pid 1 its tracer and has stopped
+// (PTRACE_TRACEME in ptrace(2)), as programs do that do not want to be traced. It gets
+// the signal at which it stopped; SIGTRAP comes of execve(2) alone.
+//
+//go:norace
+//go:nosplit
+func (t *table) detach(pid uintptr) {
+	sig := uintptr(t.status >> 8 & 0x7f)
+	if syscall.Signal(sig) == syscall.SIGTRAP {
+		sig = 0
+	}
+	syscall.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_DETACH, pid, 0, sig, 0, 0)
 }
 
 // pass hands a signal on. What a terminal sends to its foreground process
