@@ -182,7 +182,7 @@ func TestDropLive(t *testing.T) {
 // afterwards is not lost to whoever holds it, and the name is the host's.
 func TestDropLiveMounted(t *testing.T) {
 	p, n := newPair(t), newNotes(t)
-	fill(t, p.Lower, "f=host\nd/g=host\ngone=host\n")
+	fill(t, p.Lower, "f=host\nh=host\nd/g=host\ngone=host\n")
 	dir := filepath.Dir(p.Lower)
 	mkdir(t, dir+"/work", 0o755)
 	mkdir(t, dir+"/merged", 0o755)
@@ -197,8 +197,13 @@ func TestDropLiveMounted(t *testing.T) {
 	must(t, os.Remove(m+"/gone"))
 	must(t, os.RemoveAll(m+"/d"))
 	must(t, os.MkdirAll(m+"/d/sub/deep", 0o755))
-	held, err := os.OpenFile(m+"/f", os.O_RDWR, 0)
-	must(t, err)
+	must(t, os.WriteFile(m+"/h", []byte("more than the host has"), 0o644))
+	var held []*os.File
+	for _, name := range []string{"f", "h"} {
+		file, err := os.OpenFile(m+"/"+name, os.O_RDWR, 0)
+		must(t, err)
+		held = append(held, file)
+	}
 	fd, err := unix.Open(m, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	must(t, err)
 	defer unix.Close(fd)
@@ -208,16 +213,18 @@ func TestDropLiveMounted(t *testing.T) {
 			t.Error(err)
 		}
 	}}))
-	checkListing(t, m, "d/\nd/g=host\nf=host\ngone=host")
-	if _, err := held.WriteString("again"); err != nil {
-		t.Error(err)
+	checkListing(t, m, "d/\nd/g=host\nf=host\ngone=host\nh=host")
+	for _, file := range held {
+		if _, err := file.WriteString("again"); err != nil {
+			t.Error(err)
+		}
+		file.Close()
 	}
-	held.Close()
 	must(t, os.WriteFile(m+"/f", []byte("written later"), 0o644))
 	unix.Close(fd)
 	must(t, unix.Unmount(m, 0))
 	must(t, o.Settle(n))
-	checkListing(t, p.Upper, "f=written later")
+	checkListing(t, p.Upper, "f=written later\nh=again")
 }
 
 // What a drop through a mount has left when it was killed is no change that a pull

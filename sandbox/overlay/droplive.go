@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 
@@ -30,8 +31,10 @@ func (o *Opened) DropLive(merged int, n Notes, opts DropOptions) error {
 	return w.done()
 }
 
-// restorer makes a merged directory equal to the host's. Runs go on meanwhile;
-// each file is old or new to them.
+// restorer makes a merged directory equal to the host's. Runs go on meanwhile; each
+// file is old or new to them, but one that a process has open for writing: that is
+// written over in place, because what the process writes to another inode later would
+// be lost.
 type restorer struct {
 	comparer
 	notes Notes
@@ -122,6 +125,9 @@ func (w *restorer) name(low, merged int, path, name string) error {
 		if same && (want.Perm() == have.Perm() || want.IsSymlink()) {
 			return nil
 		}
+		if want.IsRegular() && have.Nlink == 1 && beingWritten(merged, name) {
+			return w.over(low, merged, name, want)
+		}
 	}
 	tmp, err := w.temp(path)
 	if err != nil {
@@ -138,6 +144,39 @@ func (w *restorer) name(low, merged int, path, name string) error {
 		w.discard(merged, tmp)
 	}
 	return err
+}
+
+// beingWritten says whether a process has a file open for writing: there is no lease of
+// it then (F_SETLEASE in fcntl(2)).
+func beingWritten(dir int, name string) bool {
+	fd, err := openBeneath(dir, name, unix.O_RDONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
+	return err == unix.EAGAIN
+}
+
+// over writes the host's file over the layer's.
+func (w *restorer) over(low, merged int, name string, want Stat) error {
+	src, err := openRegular(low, name, want)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(src)
+	dst, err := openBeneath(merged, name, unix.O_WRONLY|unix.O_NONBLOCK)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dst)
+	if st, err := StatFd(dst); err != nil || !st.IsRegular() {
+		return cmp.Or(err, error(unix.EAGAIN)) // exchanged meanwhile
+	}
+	if err := unix.Ftruncate(dst, 0); err != nil { // where the host's has holes, too
+		return err
+	}
+	return w.fill(dst, src, want)
 }
 
 // make makes the host's file or symlink under a temporary name.
@@ -172,6 +211,11 @@ func (w *restorer) make(low, merged int, name, tmp string, want Stat) error {
 		return err
 	}
 	defer unix.Close(dst)
+	return w.fill(dst, src, want)
+}
+
+// fill gives a file the content, the mode and the time of the host's.
+func (w *restorer) fill(dst, src int, want Stat) error {
 	if err := copyFile(dst, src, want.Size, func(int64) {}); err != nil {
 		return err
 	}
