@@ -1,9 +1,11 @@
 package state
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,6 +28,11 @@ type Journal struct {
 	layer Layer
 	mu    sync.Mutex
 	notes
+	// read is the file as it was read: of what a path was seen with notes have the
+	// place in it.
+	read lineReader
+	// written is what this process has written of that since then.
+	written map[place]string
 	// shared says that another process has written since this one has read.
 	shared bool
 }
@@ -70,7 +77,7 @@ func (l Layer) journalFile() string { return filepath.Join(l.Dir, "journal") }
 
 // Journal reads the layer's journal; a layer without one has an empty journal.
 func (l Layer) Journal() (*Journal, error) {
-	j := &Journal{layer: l, notes: newNotes(0)}
+	j := &Journal{layer: l, notes: newNotes(), written: map[place]string{}}
 	fd, err := unix.Open(l.journalFile(), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == unix.ENOENT {
 		return j, nil
@@ -78,14 +85,8 @@ func (l Layer) Journal() (*Journal, error) {
 	if err != nil {
 		return nil, &Error{Do: "read", What: fmt.Sprintf("the journal of the layer %q", l.Name), Err: err}
 	}
-	f := os.NewFile(uintptr(fd), "journal")
-	defer f.Close()
-	var st unix.Stat_t
-	err = unix.Fstat(fd, &st)
-	if err == nil {
-		j.notes, err = parseJournal(f, st.Size)
-	}
-	if err != nil {
+	j.read.file = os.NewFile(uintptr(fd), "journal") // closed when nobody has the journal any more
+	if j.notes, err = parseJournal(io.NewSectionReader(j.read.file, 0, math.MaxInt64)); err != nil {
 		return nil, &Error{Do: "read", What: fmt.Sprintf("the journal of the layer %q", l.Name), Err: err}
 	}
 	return j, nil
@@ -104,8 +105,20 @@ func (l Layer) DropJournal() { unix.Unlink(l.journalFile()) }
 func (j *Journal) Seen(pair, path string) (value string, ok bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	value, ok = j.seen[pair][path]
-	return value, ok
+	return j.find(pair, path)
+}
+
+func (j *Journal) find(pair, path string) (value string, ok bool) {
+	if value, ok := j.written[place{pair, path}]; ok {
+		return value, true
+	}
+	at, ok := j.seen[pair][j.key(path)]
+	if !ok {
+		return "", false
+	}
+	n, ok := j.read.note(at)
+	// Another path with the same hash may have been seen later.
+	return n.Value, ok && n.Op == Seen && n.Pair == pair && n.Path == path
 }
 
 // Settled is when the pair was settled for the last time, and Seen what it is if
@@ -116,7 +129,8 @@ func (j *Journal) Settled(pair, path string) (value string, when int64) {
 	if j.since[place{pair, path}] {
 		return "", 0
 	}
-	return j.seen[pair][path], j.settled[pair]
+	value, _ = j.find(pair, path)
+	return value, j.settled[pair]
 }
 
 // Kept says whether the layer's version of a path stays in any case.
@@ -132,11 +146,18 @@ func (j *Journal) Paths(pair string) iter.Seq[string] {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	list := make([]string, 0, len(j.seen[pair]))
-	for path := range j.seen[pair] {
-		list = append(list, path)
+	j.read.lines(func(n Note, ok bool, at int64, _ []byte) {
+		if ok && n.Pair == pair && j.last(n, at) {
+			list = append(list, n.Path)
+		}
+	})
+	for at := range j.written {
+		if at.pair == pair {
+			list = append(list, at.path)
+		}
 	}
 	for at := range j.keep {
-		if _, ok := j.seen[pair][at.path]; at.pair == pair && !ok {
+		if _, ok := j.find(pair, at.path); at.pair == pair && !ok {
 			list = append(list, at.path)
 		}
 	}
@@ -190,7 +211,14 @@ func (j *Journal) Write(sync bool, list ...Note) error {
 		return j.layer.broken(err)
 	}
 	for _, n := range list {
-		j.add(n)
+		at := place{n.Pair, n.Path}
+		j.add(n, -1)
+		switch n.Op {
+		case Seen:
+			j.written[at] = n.Value
+		case Forget:
+			delete(j.written, at)
+		}
 	}
 	return nil
 }
@@ -234,7 +262,7 @@ func (j *Journal) write(sync bool, list []Note) ([]Note, error) {
 			return nil, err
 		}
 	}
-	if j.lines+len(list) > 2*(j.needed()+len(list))+100 {
+	if j.lines+len(list) > 2*(j.needed()+len(j.written)+len(list))+100 {
 		j.compact(fd) // what fails leaves the journal longer than it need be
 	}
 	return list, nil
@@ -274,30 +302,47 @@ func (j *Journal) compact(fd int) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	all, err := parseJournal(io.NewSectionReader(preader(fd), 0, st.Size), st.Size)
+	whole := io.NewSectionReader(preader(fd), 0, st.Size)
+	all, err := parseJournal(whole)
 	if err != nil {
 		return err
-	}
-	var buf []byte
-	for note := range all.all {
-		buf = note.append(buf)
 	}
 	tmp := j.layer.journalFile() + ".new"
-	out, err := unix.Open(tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(out)
-	if err := writeAll(out, buf); err != nil {
+	defer f.Close()
+	out := bufio.NewWriterSize(f, 64<<10)
+	size, lines := 0, 0
+	put := func(line []byte) {
+		out.Write(line) // Flush has the error
+		size, lines = size+len(line), lines+1
+	}
+	if _, err := whole.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	if err := unix.Fsync(out); err != nil {
+	_, err = eachLine(whole, func(n Note, ok bool, at int64, line []byte) {
+		if ok && all.last(n, at) {
+			put(append(line, '\n'))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for note := range all.others {
+		put(note.append(nil))
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
 		return err
 	}
 	if err := unix.Rename(tmp, j.layer.journalFile()); err != nil {
 		return err
 	}
-	j.lines, j.size = all.needed(), int64(len(buf))
+	j.lines, j.size = lines, int64(size)
 	return nil
 }
 

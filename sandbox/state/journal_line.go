@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"hash/crc32"
 	"io"
+	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,15 +31,25 @@ func (n Note) append(buf []byte) []byte {
 	return append(buf, '\n')
 }
 
-// lineSize is about what a line takes: it need not be exact.
-const lineSize = 96
+// parseJournal reads a journal. It goes by lines: the memory is that of the notes.
+func parseJournal(from io.Reader) (notes, error) {
+	all := newNotes()
+	var err error
+	all.size, err = eachLine(from, func(n Note, ok bool, at int64, _ []byte) {
+		if ok {
+			all.add(n, at)
+		} else {
+			all.lines++
+		}
+	})
+	return all, err
+}
 
-// parseJournal reads a journal of about size bytes. It goes by lines: the memory
-// is that of the notes.
-func parseJournal(from io.Reader, size int64) (notes, error) {
-	all := newNotes(int(min(size/lineSize, 1<<20)))
+// eachLine gives each line that is whole, or says that it is none of ours, where it begins
+// and its bytes, which are the caller's until the next. It returns the size of all.
+func eachLine(from io.Reader, do func(n Note, ok bool, at int64, line []byte)) (int64, error) {
 	r := bufio.NewReaderSize(from, 64<<10)
-	for {
+	for at := int64(0); ; {
 		line, err := r.ReadSlice('\n')
 		if err == bufio.ErrBufferFull {
 			var rest []byte
@@ -46,20 +58,55 @@ func parseJournal(from io.Reader, size int64) (notes, error) {
 			line = append(line, rest...)
 		}
 		if err != nil && err != io.EOF {
-			return all, err
+			return at, err
 		}
-		all.size += int64(len(line))
-		whole := err == nil
-		if len(line) > 0 {
-			if note, ok := parseNote(bytes.TrimSuffix(line, []byte("\n"))); ok && whole {
-				all.add(note)
-			} else {
-				all.lines++
+		size := int64(len(line))
+		line, whole := bytes.CutSuffix(line, []byte("\n"))
+		if size > 0 {
+			n, ok := parseNote(line)
+			do(n, ok && whole, at, line)
+		}
+		at += size
+		if !whole {
+			return at, nil
+		}
+	}
+}
+
+// lineReader reads lines of a file by their places. Mostly the next one is asked for next.
+type lineReader struct {
+	file *os.File
+	// window is a part of the file, from at.
+	window []byte
+	at     int64
+}
+
+// windowSize is what is read at once.
+const windowSize = 16 << 10
+
+// note is the line at a place.
+func (r *lineReader) note(at int64) (Note, bool) {
+	for size := windowSize; ; size *= 4 {
+		if from := at - r.at; from >= 0 && from < int64(len(r.window)) {
+			if line, _, whole := bytes.Cut(r.window[from:], []byte("\n")); whole {
+				return parseNote(line)
 			}
 		}
-		if !whole {
-			return all, nil
+		if cap(r.window) < size {
+			r.window = make([]byte, size)
 		}
+		n, err := r.file.ReadAt(r.window[:size], at)
+		r.at, r.window = at, r.window[:n]
+		if err != nil && bytes.IndexByte(r.window, '\n') < 0 {
+			return Note{}, false
+		}
+	}
+}
+
+// lines gives all lines.
+func (r *lineReader) lines(do func(n Note, ok bool, at int64, line []byte)) {
+	if r.file != nil {
+		eachLine(io.NewSectionReader(r.file, 0, math.MaxInt64), do)
 	}
 }
 

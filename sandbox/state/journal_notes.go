@@ -1,6 +1,7 @@
 package state
 
 import (
+	"hash/maphash"
 	"maps"
 	"strconv"
 	"strings"
@@ -11,7 +12,11 @@ type place struct{ pair, path string }
 
 // notes are what the lines of a journal add up to.
 type notes struct {
-	seen  map[string]map[string]string // by pair and path
+	// seen has of each pair, by the hashes of paths, where in the file the last line
+	// is that says with what the path was seen: there may be as many as a layer has
+	// files.
+	seen  map[string]map[uint64]int64
+	seed  maphash.Seed
 	keep  map[place]bool
 	temps map[Note]bool
 	// mirrors are few: only what processes inside watch.
@@ -21,29 +26,40 @@ type notes struct {
 	since   map[place]bool
 	lines   int
 	size    int64
-	room    int // how many paths to expect
 }
 
-func (n *notes) add(note Note) {
+// key stands for a path. It is not to be foreseen, so that nobody makes two that are
+// the same; of two that are by chance one is not known.
+func (n *notes) key(path string) uint64 { return maphash.String(n.seed, path) }
+
+// last says whether a line is the one that counts for its path.
+func (n *notes) last(note Note, line int64) bool {
+	at, ok := n.seen[note.Pair][n.key(note.Path)]
+	return ok && note.Op == Seen && at == line
+}
+
+// add adds a note, whose line begins at a place in the file that was read, -1: not there.
+func (n *notes) add(note Note, line int64) {
 	n.lines++
 	at := place{note.Pair, note.Path}
 	switch note.Op {
 	case Seen:
 		paths := n.seen[note.Pair]
 		if paths == nil {
-			// Nearly all are of one pair.
-			paths = make(map[string]string, n.room)
-			n.seen[strings.Clone(note.Pair)], n.room = paths, 0
+			paths = map[uint64]int64{}
+			n.seen[strings.Clone(note.Pair)] = paths
 		}
-		paths[note.Path] = note.Value
+		if line >= 0 {
+			paths[n.key(note.Path)] = line
+		} else {
+			delete(paths, n.key(note.Path))
+		}
 		if _, ok := n.settled[note.Pair]; ok {
 			n.since[at] = true
 		}
 	case Forget:
 		if paths := n.seen[note.Pair]; paths != nil {
-			if delete(paths, note.Path); len(paths) == 0 {
-				delete(n.seen, note.Pair)
-			}
+			delete(paths, n.key(note.Path))
 		}
 		delete(n.keep, at)
 	case Keep:
@@ -76,20 +92,13 @@ func (n *notes) needed() int {
 	return sum
 }
 
-func newNotes(size int) notes {
-	return notes{seen: map[string]map[string]string{}, keep: map[place]bool{}, temps: map[Note]bool{}, mirrors: map[place]string{}, settled: map[string]int64{}, since: map[place]bool{}, room: size}
+func newNotes() notes {
+	return notes{seen: map[string]map[uint64]int64{}, seed: maphash.MakeSeed(), keep: map[place]bool{}, temps: map[Note]bool{}, mirrors: map[place]string{}, settled: map[string]int64{}, since: map[place]bool{}}
 }
 
-// all are the lines of needed. That pairs are settled is not among them: it says
-// something of the lines before it.
-func (n *notes) all(yield func(Note) bool) {
-	for pair, paths := range n.seen {
-		for path, value := range paths {
-			if !yield(Note{Seen, pair, path, value}) {
-				return
-			}
-		}
-	}
+// others are the lines of needed, but those of seen. That pairs are settled is not among
+// them: it says something of the lines before it.
+func (n *notes) others(yield func(Note) bool) {
 	for at := range n.keep {
 		if !yield(Note{Op: Keep, Pair: at.pair, Path: at.path}) {
 			return
