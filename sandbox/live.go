@@ -10,6 +10,7 @@ import (
 	"github.com/sbx-build/sbx/sandbox/overlay"
 	"github.com/sbx-build/sbx/sandbox/plan"
 	"github.com/sbx-build/sbx/sandbox/policy"
+	"github.com/sbx-build/sbx/sandbox/share"
 )
 
 // watch has the overlays of what the user edits show what is saved on the host: the
@@ -59,6 +60,20 @@ func (s *Session) watch(o Options, p plan.Plan, l *lender) []*live.Watcher {
 		list = append(list, w)
 	}
 	return list
+}
+
+// sayReplaced tells of directories that the runs of the layer see, and this one with them,
+// though there are others in their places by now.
+func (s *Session) sayReplaced(o Options, runs []share.Run) {
+	told := map[string]bool{}
+	for _, run := range runs {
+		for _, l := range run.Live {
+			if l.Replaced && !told[l.Dir] {
+				told[l.Dir] = true
+				o.warn("%q was moved or replaced since the run %s began: this run sees the directory that was there, too; sbx stop %s", l.Dir, run.ID, run.ID)
+			}
+		}
+	}
 }
 
 // edited says whether a directory of the layer is over one that the user edits.

@@ -56,6 +56,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 		return Status{}, err
 	}
 	defer others.close()
+	s.sayReplaced(o, others.runs)
 	if changed, err := s.agree(others.runs); err != nil {
 		return Status{}, err
 	} else if changed {

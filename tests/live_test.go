@@ -352,6 +352,9 @@ func TestLiveReplaced(t *testing.T) {
 	if got := g.do(`cat f`); got != "old\n" {
 		t.Errorf("the run sees %q", got)
 	}
+	if r := a.sbx(t, tree, "--", "cat", "f"); r.Stdout != "old\n" || !strings.Contains(r.Stderr, "this run sees the directory that was there, too; sbx stop ") {
+		t.Errorf("a run that joins: %v", r)
+	}
 	g.ends()
 	if r := a.sbx(t, tree, "--", "cat", "f"); r.Stdout != "new\n" {
 		t.Errorf("the next run: %v", r)
