@@ -107,7 +107,10 @@ func (s *Session) join(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	return Status{Wait: end.Status}, nil
+	status := Status{Wait: end.Status}
+	s.Tree.Root, s.Layer.Name, s.joined = run.Tree, run.Layer, run.ID
+	s.record(o, status, end, nil, outcome{})
+	return status, nil
 }
 
 // joinedVars are the variables that name the run that is joined.

@@ -23,6 +23,8 @@ type Record struct {
 	Dir     string   `json:"directory"`
 	Tree    string   `json:"tree"`
 	Layer   string   `json:"layer"`
+	// Joined is the run whose namespaces the command was in (sbx run --join).
+	Joined string `json:"joined,omitempty"`
 	// Start and End are RFC 3339, in UTC.
 	Start time.Time `json:"start"`
 	End   time.Time `json:"end"`
@@ -49,7 +51,7 @@ type Record struct {
 // record leaves the run's record. A run is not a failure for want of one.
 func (s *Session) record(o Options, status Status, end child.Ending, found *overlay.Found, done outcome) {
 	r := Record{
-		Run: s.Run, Command: share.Shorten(o.Args), Dir: s.Policy.Dir, Tree: s.Tree.Root, Layer: s.Layer.Name,
+		Run: s.Run, Command: share.Shorten(o.Args), Dir: s.Policy.Dir, Tree: s.Tree.Root, Layer: s.Layer.Name, Joined: s.joined,
 		Start: s.started.UTC(), End: time.Now().UTC(), Exit: status.ExitCode(),
 		CPU:    float64(end.Rusage.Utime.Nano()+end.Rusage.Stime.Nano()) / 1e9,
 		MaxRSS: end.Rusage.Maxrss << 10, Refreshes: done.refreshes, Mirrors: done.mirrors,
@@ -88,6 +90,10 @@ func (r Record) line() []byte {
 	b = appendJSON(b, r.Tree)
 	b = append(b, `,"layer":`...)
 	b = appendJSON(b, r.Layer)
+	if r.Joined != "" {
+		b = append(b, `,"joined":`...)
+		b = appendJSON(b, r.Joined)
+	}
 	b = append(b, `,"start":"`...)
 	b = r.Start.AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","end":"`...)

@@ -32,6 +32,8 @@ type Session struct {
 	// ticked is the same by the clock that files have their times of, which stands still
 	// for up to ten milliseconds (CLOCK_REALTIME_COARSE in clock_getres(2)).
 	ticked time.Time
+	// joined is the run whose namespaces the command enters.
+	joined string
 	// seeds and news are what look has found.
 	seeds *state.Seeds
 	news  []string

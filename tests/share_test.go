@@ -265,8 +265,9 @@ func TestSharePinned(t *testing.T) {
 	if err := run.ends(t); err != nil {
 		t.Errorf("%v: %s", err, run.out.String())
 	}
-	// The layer's p goes on from what was pulled; the host's d shows.
-	if r := a.sbx(t, tree, "--", "sh", "-c", "cat p d"); r.Stdout != "layer\nmore\nhost\n" {
+	// The layer's p goes on from what was pulled, and d from what the host has: nothing
+	// that was written is lost.
+	if r := a.sbx(t, tree, "--", "sh", "-c", "cat p d"); r.Stdout != "layer\nmore\nhost\nmore\n" {
 		t.Error(r)
 	}
 }
@@ -299,6 +300,11 @@ func TestJoin(t *testing.T) {
 	if r.Status != 5 || !strings.HasSuffix(lines[0], " sh") || !strings.Contains(r.Stdout, "CapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n") ||
 		strings.Contains(r.Stdout, "escaped") {
 		t.Error(r)
+	}
+	// It has a record of its own.
+	log := a.sbx(t, tree, "log", "--json")
+	if want := `"joined":"` + strings.Fields(lines[0])[0] + `"`; !strings.Contains(strings.ReplaceAll(log.Stdout, `": "`, `":"`), want) {
+		t.Errorf("%s: %v", want, log)
 	}
 	// It ends with the run.
 	long := a.background(t, tree, "run", "--join", "last", "--", "sleep", "1000")

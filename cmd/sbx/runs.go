@@ -224,6 +224,9 @@ func printRecord(r sandbox.Record) {
 	row("layer", "%s", r.Layer)
 	row("start", "%s", r.Start.Local().Format(time.RFC3339))
 	row("end", "%s", r.End.Local().Format(time.RFC3339))
+	if r.Joined != "" {
+		row("joined", "%s", printable(r.Joined))
+	}
 	if r.Signal != 0 {
 		row("exit", "%d (signal %d)", r.Exit, r.Signal)
 	} else {
