@@ -424,3 +424,29 @@ func TestMirrorHidden(t *testing.T) {
 	g.ends()
 	a.nothingLeft(t, tree)
 }
+
+// TestMirrorLetsGo: what sbx holds of watched files is no longer held than there is a name.
+// Who watches one that a build deletes learns of it, and a directory that the host takes
+// away is not seen inside any more.
+func TestMirrorLetsGo(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "inotifywait")
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"removed": "one\n", "replaced": "one\n", "d/f": "one\n", "d/e/g": "one\n", "other": "one\n"})
+	g := a.guest(t, tree)
+	g.do(`inotifywait -q -m --format "%w %e" -o /tmp/log removed replaced d/f d/e/g & sleep 0.2`)
+	a.watched(t, tree)
+	a.edit(t, tree, `echo two >removed; echo two >replaced; echo two >d/f; sleep 0.3; echo two >t; mv t other`)
+	g.until("the edits", `cat removed replaced d/f other`, "two\ntwo\ntwo\ntwo\n")
+	for _, test := range []struct{ name, script string }{
+		{"removed", `rm removed`},
+		{"replaced", `echo three >new; mv new replaced`},
+	} {
+		g.do(test.script)
+		g.until(test.script, `grep -h "DELETE_SELF" /tmp/log | grep -w ^`+test.name, test.name+" DELETE_SELF\n")
+	}
+	away := filepath.Join(a.dir(t), "e")
+	a.edit(t, tree, `mv d/e `+away+`; echo three >t; mv t other`)
+	g.until("a directory that was taken away", `cat other d/e/g 2>/dev/null; ls d`, "three\nf\n")
+	g.ends()
+}

@@ -21,18 +21,15 @@ func (m *mirror) anew(e *edit, t *tempDir, tmp string, want overlay.Mirror, was 
 		m.failed(e, was)
 		return false
 	}
-	if !m.expected(e, t.fd, out, was) {
-		unix.Unlinkat(t.fd, tmp, 0)
-		m.putBack(e, t.fd, out, overlay.Mirror{})
-		return false
-	}
-	if err := m.create(e, t.fd, tmp, want); err != nil {
-		unix.Unlinkat(t.fd, tmp, 0)
-		m.putBack(e, t.fd, out, overlay.Mirror{})
+	err = m.link(t.fd, tmp, e.dir, e.name)
+	unix.Unlinkat(t.fd, tmp, 0)
+	if err != nil || !m.expected(e, t.fd, out, was) {
+		m.putBack(e, t.fd, out, want)
 		return false
 	}
 	m.forget(e)
 	unix.Unlinkat(t.fd, out, 0)
+	m.rewrite(e, want)
 	return m.set(e, want) == nil
 }
 

@@ -2,6 +2,7 @@ package live
 
 import (
 	"maps"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,9 +13,13 @@ import (
 // A refresh drops the names of watched files: one that was copied up gets another
 // inode inside, and watches of the old one never fire again; of one that the host
 // replaces afterwards nobody could find the old inode. Not so while somebody holds it:
-// these are descriptors, opened with O_PATH, which makes no event.
+// these are descriptors, opened with O_PATH, which makes no event. They are no longer kept
+// than there is a name: who watches a file that is deleted learns of it only when nobody
+// has it any more, and the names of the directories above stay as they are until then.
 type holds struct {
 	files map[uint64]held // by inode
+	// tree tells of what happens to them.
+	tree *tree
 	// others are watched inodes that need no holding, or were not found.
 	others map[uint64]bool
 	// next is where the search for inodes is, in the tree's nodes, and wanted are
@@ -24,8 +29,9 @@ type holds struct {
 }
 
 type held struct {
-	fd   int
-	path string
+	fd    int
+	path  string
+	watch int32
 }
 
 const (
@@ -35,8 +41,8 @@ const (
 	maxHolding = 50 * time.Millisecond
 )
 
-func newHolds() holds {
-	return holds{files: map[uint64]held{}, others: map[uint64]bool{}, next: top}
+func newHolds(t *tree) holds {
+	return holds{files: map[uint64]held{}, tree: t, others: map[uint64]bool{}, next: top}
 }
 
 // limit is how many descriptors are held at most.
@@ -45,7 +51,7 @@ func (h *holds) limit() int {
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {
 		return 0
 	}
-	return int(min(l.Cur/4, maxHolds))
+	return int(min(l.Cur/4, maxHolds, uint64(h.tree.budget/4)))
 }
 
 // release lets go of what is not watched any more.
@@ -64,6 +70,7 @@ func (h *holds) release(watched watches) {
 // when nobody has it any more.
 func (h *holds) drop(ino uint64) {
 	if f, ok := h.files[ino]; ok {
+		h.tree.ignore(f.watch)
 		unix.Close(f.fd)
 		delete(h.files, ino)
 	}
@@ -74,6 +81,31 @@ func (h *holds) dropPath(path string) {
 		if f.path == path {
 			h.drop(ino)
 		}
+	}
+}
+
+// dropBelow lets go of what was below a directory that has left its place: it would keep
+// the directory's name, too.
+func (h *holds) dropBelow(dir string) {
+	for ino, f := range h.files {
+		if strings.HasPrefix(f.path, dir+"/") {
+			h.drop(ino)
+		}
+	}
+}
+
+// attend has the file let go of as soon as a build deletes it.
+func (h *holds) attend(ino uint64, f held) {
+	watch, err := h.tree.attend(f.fd, func() {
+		if st, err := overlay.StatFd(f.fd); err == nil && st.Nlink > 0 {
+			h.attend(ino, f)
+		} else {
+			h.drop(ino)
+		}
+	})
+	f.watch = watch
+	if h.files[ino] = f; err != nil {
+		h.drop(ino)
 	}
 }
 
@@ -89,7 +121,7 @@ func (h *holds) add(dir int, name, path string, ino uint64) {
 		unix.Close(fd)
 		return
 	}
-	h.files[ino] = held{fd, path}
+	h.attend(ino, held{fd: fd, path: path})
 }
 
 // keep holds a file that was copied up just now.
@@ -113,12 +145,10 @@ func (m *mirror) hold() {
 		return
 	}
 	until := time.Now().Add(maxHolding)
-	if m.tree != nil {
-		if h.next == top {
-			h.wanted = maps.Clone(unknown)
-		}
-		m.searchHost(unknown, until)
+	if h.next == top {
+		h.wanted = maps.Clone(unknown)
 	}
+	m.searchHost(unknown, until)
 	m.searchLayer("", unknown, until)
 }
 

@@ -29,7 +29,7 @@ type mirror struct {
 	target Target
 	pair   *overlay.Opened
 	merged int
-	tree   *tree // nil: nothing is watched on the host
+	tree   *tree
 	dev    uint64
 	// uid and gid are those of the overlay's root.
 	uid, gid int
@@ -66,7 +66,7 @@ func newMirror(t Target, pair *overlay.Opened, tree *tree, ending func() bool) *
 	rand.Read(b[:])
 	m := &mirror{
 		target: t, pair: pair, merged: t.Mount, tree: tree, ending: ending, mark: overlay.MirrorMark + hex.EncodeToString(b[:]) + "-",
-		marked: map[string]bool{}, seen: map[string]overlay.Fingerprint{}, holds: newHolds(),
+		marked: map[string]bool{}, seen: map[string]overlay.Fingerprint{}, holds: newHolds(tree),
 		touch: map[string]bool{}, gone: map[string]bool{}, came: map[string]bool{}, later: map[string]uint32{},
 	}
 	var st unix.Stat_t
@@ -103,6 +103,11 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 	if len(m.watched)+len(mirrors) == 0 {
 		m.holds.release(nil)
 		return
+	}
+	for path, mask := range kinds {
+		if leftDir(mask) {
+			m.holds.dropBelow(path)
+		}
 	}
 	kinds = withBelow(kinds, mirrors)
 	if all {
@@ -289,7 +294,7 @@ func (m *mirror) do(e *edit) {
 	}
 	m.count++
 	m.seen[e.path] = e.host.Fingerprint()
-	if m.tree != nil && e.host.Exists() {
+	if e.host.Exists() {
 		m.tree.more(e.parent)
 	}
 }

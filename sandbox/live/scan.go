@@ -214,6 +214,13 @@ func (t *tree) events() (lost bool) {
 
 // event is one event.
 func (t *tree) event(watch int32, mask uint32, name string) {
+	if tell := t.attended[watch]; tell != nil {
+		if mask&unix.IN_IGNORED != 0 {
+			delete(t.attended, watch)
+			tell()
+		}
+		return
+	}
 	i, ok := t.byWatch[watch]
 	if !ok {
 		return
@@ -248,6 +255,25 @@ func (t *tree) event(watch int32, mask uint32, name string) {
 		}
 	case mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0, mask&unix.IN_ATTRIB != 0 && c == 0: // opened to its owner
 		t.came(i, path, name)
+	}
+}
+
+// attend has tell called when a file has lost a link, or another attribute has changed:
+// once, so that a build that changes them all the time does not fill the queue.
+func (t *tree) attend(fd int, tell func()) (watch int32, err error) {
+	w, err := unix.InotifyAddWatch(t.fd, "/proc/self/fd/"+strconv.Itoa(fd), unix.IN_ATTRIB|unix.IN_ONESHOT)
+	if err != nil {
+		return 0, err
+	}
+	t.attended[int32(w)] = tell
+	return int32(w), nil
+}
+
+// ignore ends that.
+func (t *tree) ignore(watch int32) {
+	if t.attended[watch] != nil {
+		delete(t.attended, watch)
+		unix.InotifyRmWatch(t.fd, uint32(watch))
 	}
 }
 

@@ -123,6 +123,12 @@ func (m *mirror) replace(e *edit) bool {
 			return false
 		}
 	}
+	if !m.unchanged(e, e.dir, e.name) {
+		// Found out below, too; but so a build's file is not out of its place for a moment.
+		unix.Unlinkat(t.fd, tmp, 0)
+		m.failed(e, was)
+		return false
+	}
 	if e.watch&watchesCreate != 0 && e.created() && len(was) == 0 && same(e.host, e.inside) {
 		return m.anew(e, t, tmp, want, was)
 	}
@@ -222,15 +228,10 @@ func (m *mirror) failed(e *edit, was overlay.Mirrors) {
 // expected says whether what was taken out of the way is what was there: the host's
 // old version, or the last mirror, and nobody is about to write to it.
 func (m *mirror) expected(e *edit, dir int, tmp string, was overlay.Mirrors) bool {
-	out, err := overlay.StatAt(dir, tmp)
-	if err != nil || out.Mode != e.inside.Mode || out.Size != e.inside.Size || out.Mtime != e.inside.Mtime {
+	if !m.unchanged(e, dir, tmp) {
 		return false
 	}
-	// A copy-up may change the number of an inode.
-	if now, err := overlay.StatFd(e.file); err != nil || now.Ino != out.Ino || now.Dev != out.Dev {
-		return false
-	}
-	if out.IsRegular() {
+	if e.inside.IsRegular() {
 		fd, err := overlay.OpenBeneath(dir, tmp, unix.O_RDONLY)
 		if err != nil {
 			return false
@@ -246,6 +247,17 @@ func (m *mirror) expected(e *edit, dir int, tmp string, was overlay.Mirrors) boo
 	}
 	_, is, err := was.Is(dir, tmp)
 	return err == nil && is
+}
+
+// unchanged says whether a name looks as what was there did.
+func (m *mirror) unchanged(e *edit, dir int, name string) bool {
+	st, err := overlay.StatAt(dir, name)
+	if err != nil || st.Mode != e.inside.Mode || st.Size != e.inside.Size || st.Mtime != e.inside.Mtime {
+		return false
+	}
+	// A copy-up may change the number of an inode.
+	now, err := overlay.StatFd(e.file)
+	return err == nil && now.Ino == st.Ino && now.Dev == st.Dev
 }
 
 // forget lets go of a file that is about to be deleted.

@@ -76,7 +76,7 @@ func (m *mirror) findTemp() {
 		m.temp = tempDir{fd: fd, path: path, open: true}
 		return true
 	}
-	if try(".git") || m.tree == nil {
+	if try(".git") {
 		return
 	}
 	tries := 0

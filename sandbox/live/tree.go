@@ -72,6 +72,8 @@ type tree struct {
 	lastPath string
 	// since is when what a directory has gained or lost matters: 0 never.
 	since int64
+	// attended are files that are told of once (attend).
+	attended map[int32]func()
 	// skip are paths of directories that do not matter.
 	skip map[string]bool
 	// changed is told of each path that has changed, and how, 0 if that is not known.
@@ -132,7 +134,7 @@ func newTree(root, budget int, changed func(path string, mask uint32)) (*tree, e
 	if err != nil {
 		return nil, err
 	}
-	t := &tree{root: root, fd: fd, budget: budget, byWatch: map[int32]int32{}, changed: changed, buf: make([]byte, 64<<10)}
+	t := &tree{root: root, fd: fd, budget: budget, byWatch: map[int32]int32{}, attended: map[int32]func(){}, changed: changed, buf: make([]byte, 64<<10)}
 	t.nodes = make([]node, 1, 64)
 	watch, err := unix.InotifyAddWatch(fd, "/proc/self/fd/"+strconv.Itoa(root), mask&^unix.IN_DONT_FOLLOW|unix.IN_MOVE_SELF|unix.IN_DELETE_SELF)
 	if err != nil {

@@ -15,7 +15,7 @@ func (w *walk) directory(f *frame, e entry, path string) bool {
 	if !c.Upper.IsDir() && !low.IsDir() {
 		return w.files(f, []entry{e})
 	}
-	copied := !f.opaque && up.IsDir() && w.mirrors.copied(path, up)
+	copied := !f.opaque && up.IsDir() && (w.mirrors.copied(path, up) || w.mirrors.phantom(f.path, e.key, up))
 	if copied && up.Perm() != Phantom {
 		// Not one that a build has made in its place.
 		opaque, err := w.opaque(e.key)

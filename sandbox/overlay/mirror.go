@@ -175,8 +175,9 @@ func CopiedUp(fd, dir int, name string) (m Mirror, ok bool) {
 }
 
 // MirrorMark begins the names of temporaries that become mirrors, or were the files in
-// whose place these are now, or become what a drop restores. The journal knows the layer's directories that they are in
-// (state.Temp). One that ends in MirrorHalf is a copy on the way, and nothing else.
+// whose place these are now, or become what a drop restores. The journal knows the layer's
+// directories that they are in (state.Temp). One that ends in MirrorHalf is a copy on the
+// way, or a directory that is to have a name come and go, and nothing else.
 const (
 	MirrorMark = ".sbx-mirror-"
 	MirrorHalf = ".tmp"
@@ -272,6 +273,15 @@ func (m *mirrors) copied(path string, up Stat) bool {
 		return false
 	}
 	return slices.ContainsFunc(m.notes.Mirrors(path), func(is Mirror) bool { return is.IsDir() && is.Looks(up) })
+}
+
+// phantom says whether a directory of the upper is one that was to have a name come and
+// go: sbx was killed before it had that name.
+func (m *mirrors) phantom(dir, name string, up Stat) bool {
+	if m == nil || up.Perm() != Phantom || !strings.HasSuffix(name, MirrorHalf) {
+		return false
+	}
+	return slices.ContainsFunc(m.temps[dir], func(mark string) bool { return strings.HasPrefix(name, mark) })
 }
 
 // CopyAt makes the host's file or symlink under another name in a directory of an

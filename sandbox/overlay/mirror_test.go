@@ -114,7 +114,7 @@ func TestRemoveMirrors(t *testing.T) {
 		}
 	}
 	// sbx was killed while a name came and went.
-	for _, d := range []string{"keep/phantom", "gone/d/.sbx-mirror-1-6.tmp"} {
+	for _, d := range []string{"keep/phantom", "gone/d/.sbx-mirror-1-6.tmp", "keep/.sbx-mirror-1-7.tmp"} {
 		if err := os.Mkdir(filepath.Join(upper, d), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -125,6 +125,8 @@ func TestRemoveMirrors(t *testing.T) {
 	if st, err := StatAt(o.upper, "keep/phantom"); err != nil || n.SetMirrors("keep/phantom", Mirror{Mode: st.Mode, Size: int64(st.Ino)}) != nil {
 		t.Fatal(err)
 	}
+	// What a build has put into one is the build's.
+	write(filepath.Join(upper, "keep/.sbx-mirror-1-7.tmp/f"), "built\n")
 	unix.Setxattr(filepath.Join(upper, "keep/phantom"), "user.overlay.opaque", []byte("y"), 0)
 	// The host has changed its mode since.
 	if err := os.Chmod(filepath.Join(lower, "d"), 0o700); err != nil {
@@ -149,12 +151,12 @@ func TestRemoveMirrors(t *testing.T) {
 		}
 		seen[c.Path] = true
 	}
-	for _, p := range []string{"d/same", "d/old", "gone", "gone/f", "d", "gone/d/.sbx-mirror-1-3.tmp", "gone/d/.sbx-mirror-1-4.swp", "keep/.sbx-mirror-1-5.swp", "keep/phantom"} {
+	for _, p := range []string{"d/same", "d/old", "gone", "gone/f", "d", "gone/d/.sbx-mirror-1-3.tmp", "gone/d/.sbx-mirror-1-4.swp", "keep/.sbx-mirror-1-5.swp", "keep/phantom", "gone/d/.sbx-mirror-1-6.tmp"} {
 		if seen[p] {
 			t.Errorf("the walk gives %q", p)
 		}
 	}
-	for _, p := range []string{"d/written", "d/hidden", "keep/f", "keep/link"} {
+	for _, p := range []string{"d/written", "d/hidden", "keep/f", "keep/link", "keep/.sbx-mirror-1-7.tmp/f"} {
 		if !seen[p] {
 			t.Errorf("the walk does not give %q", p)
 		}
@@ -169,7 +171,7 @@ func TestRemoveMirrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]bool{
-		"d/same": false, "d/old": false, "d/written": true, "d/hidden": true, "d/linked": true, "gone": false, "keep/.sbx-mirror-1-5.swp": true, "keep/f": true, "keep/link": true, "keep/phantom": false,
+		"d/same": false, "d/old": false, "d/written": true, "d/hidden": true, "d/linked": true, "gone": false, "keep/.sbx-mirror-1-5.swp": true, "keep/f": true, "keep/link": true, "keep/phantom": false, "keep/.sbx-mirror-1-7.tmp/f": true,
 	} {
 		if _, err := os.Lstat(filepath.Join(upper, path)); (err == nil) != want {
 			t.Errorf("%s: %v", path, err)
