@@ -17,7 +17,7 @@
 //	policy          what is wanted; rules, environment, built-in tables; pure
 //	host            what the machine is; the only prober
 //	plan            the steps; pure
-//	internal/child  the raw child; the only package with unsafe
+//	internal/child  the raw child; with nonblock the only package with unsafe
 //	supervise       signals, terminal, waiting
 //	toolconf        tools' configuration, and how it reads without credentials; pure
 //	state           what lies on disk, and the only writer there

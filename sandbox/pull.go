@@ -9,7 +9,6 @@ import (
 
 	"github.com/sbx-build/sbx/sandbox/overlay"
 	"github.com/sbx-build/sbx/sandbox/policy"
-	"github.com/sbx-build/sbx/sandbox/state"
 )
 
 // Request names changes of a layer, as they were typed.
@@ -197,14 +196,11 @@ func (s *Session) Pull(r PullRequest) (Unmet, error) {
 			return Unmet{}, err
 		}
 		defer release()
-		alone, err := s.Layer.Alone()
+		alone, err := s.alone(list)
 		if err != nil {
 			return Unmet{}, err
 		}
 		defer alone()
-		if err := reread(list, s.Layer); err != nil {
-			return Unmet{}, err
-		}
 		for _, c := range list {
 			if err := s.pull(c, r, live); err != nil {
 				return Unmet{}, err
@@ -218,14 +214,22 @@ func (s *Session) Pull(r PullRequest) (Unmet, error) {
 	return Unmet{same, nothing}, nil
 }
 
-// reread reads the journal once more: another pull may have had the layer until
-// now.
-func reread(list []*chosen, l state.Layer) error {
-	j, err := l.Journal()
+// alone waits until no other pull or drop is at work in the layer, and reads the journal
+// once more: another may have written to it until then.
+func (s *Session) alone(list []*chosen) (release func(), err error) {
+	release, err = s.Layer.Alone()
+	if err != nil {
+		return nil, err
+	}
+	j, err := s.Layer.Journal()
+	if err != nil {
+		release()
+		return nil, err
+	}
 	for _, c := range list {
 		c.Notes.Journal = j
 	}
-	return err
+	return release, nil
 }
 
 func (s *Session) pull(c *chosen, r PullRequest, live bool) error {
@@ -271,14 +275,11 @@ func (s *Session) Drop(r DropRequest) (Unmet, error) {
 			return Unmet{}, err
 		}
 		defer release()
-		alone, err := s.Layer.Alone()
+		alone, err := s.alone(list)
 		if err != nil {
 			return Unmet{}, err
 		}
 		defer alone()
-		if err := reread(list, s.Layer); err != nil {
-			return Unmet{}, err
-		}
 		for _, c := range list {
 			if err := c.drop(r, merged); err != nil {
 				return Unmet{}, err

@@ -66,8 +66,9 @@ func TestLiveProperty(t *testing.T) {
 			t.Parallel()
 			a := newAccount(t)
 			r := rand.New(rand.NewPCG(seed, 37))
-			tree := a.tree(t, map[string]string{".git/HEAD": "ref: refs/heads/main\n", "a/a": "1\n", "a/b/x.c": "22\n", "b": "1\n", "é/c d/a": "", "x.c": "old\n"})
-			if got := finish(t, a.command(tree, nil, "sh", "-c", randomOps(r, 30))); got.Status != 0 {
+			tree := a.randomTree(t, r)
+			// One that a pull may not make what it is here.
+			if got := finish(t, a.command(tree, nil, "sh", "-c", "echo 1 >s; chmod 4711 s")); got.Status != 0 {
 				t.Fatal(got)
 			}
 			run := a.drive(t, tree)
@@ -82,7 +83,7 @@ func TestLiveProperty(t *testing.T) {
 			host := func() listing { return a.listHost(t, tree).without("log") }
 			inside := func() listing { return a.listInside(t, tree).without("log") }
 			for round = range 4 {
-				script = randomOps(r, 20)
+				script = randomOps(r, 20) + "echo 2 >>s\n"
 				run.do(t, script)
 				if r.IntN(2) == 0 {
 					more := randomOps(r, 5)
@@ -106,7 +107,7 @@ func TestLiveProperty(t *testing.T) {
 					t.Fatalf("seed %d, round %d: status says\n%q\nwant\n%q\nafter\n%s", seed, round, listed, want, script)
 				}
 
-				parts := []string{"a", "b", "é", "c d", "x.c"}
+				parts := []string{"a", "b", "é", "c d", "x.c", "s"}
 				r.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
 				pulled, dropped := parts[0], parts[1]
 				if got := a.sbx(t, tree, "pull", "log"); got.Status != 0 && !strings.Contains(got.Stderr, "writing it at this moment") {
@@ -146,6 +147,9 @@ func TestLiveProperty(t *testing.T) {
 			}
 			check("pulled", host().plain(), last.plain())
 			check("inside after the pull of all", inside().plain(), last.plain())
+			if got := a.sbx(t, tree, "pull", "--all", "--dry-run"); strings.Contains(got.Stderr, "would pull") {
+				t.Errorf("something is left to pull: %v", got)
+			}
 			var wrote int
 			out := run.out.String()
 			fmt.Sscanf(out[strings.LastIndex(out, "wrote "):], "wrote %d", &wrote)

@@ -63,6 +63,16 @@ func (a account) listInside(t *testing.T, dir string) listing {
 	return list(t, r.Stdout)
 }
 
+// randomTree is a tree on the host to which as much has been done.
+func (a account) randomTree(t *testing.T, r *rand.Rand) string {
+	t.Helper()
+	tree := a.tree(t, map[string]string{".git/HEAD": "ref: refs/heads/main\n", "a/a": "1\n", "a/b/x.c": "22\n", "b": "1\n", "é/c d/a": "", "x.c": "old\n"})
+	if got := finish(t, a.command(tree, nil, "sh", "-c", randomOps(r, 30))); got.Status != 0 {
+		t.Fatal(got)
+	}
+	return tree
+}
+
 // randomOps is a shell script of random operations; some fail, which is as good.
 func randomOps(r *rand.Rand, n int) string {
 	names := []string{"a", "b", "a-b", "c d", "x.c", "é"}
@@ -100,10 +110,7 @@ func TestOverlayProperty(t *testing.T) {
 			t.Parallel()
 			a := newAccount(t)
 			r := rand.New(rand.NewPCG(seed, 11))
-			tree := a.tree(t, map[string]string{".git/HEAD": "ref: refs/heads/main\n", "a/a": "1\n", "a/b/x.c": "22\n", "b": "1\n", "é/c d/a": "", "x.c": "old\n"})
-			if got := finish(t, a.command(tree, nil, "sh", "-c", randomOps(r, 30))); got.Status != 0 {
-				t.Fatal(got)
-			}
+			tree := a.randomTree(t, r)
 			for round := range 3 {
 				script := randomOps(r, 25)
 				host := a.listHost(t, tree)

@@ -32,10 +32,7 @@ func TestPullProperty(t *testing.T) {
 			t.Parallel()
 			a := newAccount(t)
 			r := rand.New(rand.NewPCG(seed, 23))
-			tree := a.tree(t, map[string]string{".git/HEAD": "ref: refs/heads/main\n", "a/a": "1\n", "a/b/x.c": "22\n", "b": "1\n", "é/c d/a": "", "x.c": "old\n"})
-			if got := finish(t, a.command(tree, nil, "sh", "-c", randomOps(r, 30))); got.Status != 0 {
-				t.Fatal(got)
-			}
+			tree := a.randomTree(t, r)
 			for round := range 3 {
 				script := randomOps(r, 25)
 				if got := a.sbx(t, tree, "--", "sh", "-c", script); got.Status != 0 {

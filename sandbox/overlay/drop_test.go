@@ -244,3 +244,50 @@ func TestDropLiveKilled(t *testing.T) {
 		t.Errorf("the journal still has %v", left)
 	}
 }
+
+// TestRestoreOver: what a build has put in a file's place, after it was found to be one that
+// is written to, is not written to.
+func TestRestoreOver(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	for _, err := range []error{
+		os.Mkdir(path("low"), 0o700), os.Mkdir(path("merged"), 0o700), os.WriteFile(path("low/f"), []byte("host"), 0o600),
+		os.WriteFile(path("victim"), []byte("precious"), 0o600),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	low, err := unix.Open(path("low"), unix.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(low)
+	merged, err := unix.Open(path("merged"), unix.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(merged)
+	want, err := StatAt(low, "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, put := range map[string]func(name string) error{
+		"absolute symlink": func(name string) error { return os.Symlink(path("victim"), name) },
+		"relative symlink": func(name string) error { return os.Symlink("../victim", name) },
+		"fifo":             func(name string) error { return unix.Mkfifo(name, 0o600) },
+		"directory":        func(name string) error { return os.Mkdir(name, 0o700) },
+		"nothing":          func(string) error { return nil },
+	} {
+		if err := put(path("merged/f")); err != nil {
+			t.Fatal(err)
+		}
+		if err := (&restorer{}).over(low, merged, "f", want); err == nil {
+			t.Errorf("%s: it is written to", what)
+		}
+		os.Remove(path("merged/f"))
+	}
+	if data, err := os.ReadFile(path("victim")); string(data) != "precious" {
+		t.Errorf("the victim is %q, %v", data, err)
+	}
+}

@@ -19,20 +19,14 @@ func TestFirst(t *testing.T) {
 	for name, change := range goldens {
 		s := desk()
 		change(s)
-		p, err := s.build()
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := s.built(t)
 		first := First(1000, 1000, s.facts.Landlock, s.wire())
 		if HasPrefix(p.Steps, first) == extraordinary[name] {
 			t.Errorf("%s: the plan begins with First: %v", name, !extraordinary[name])
 		}
 	}
 	s := desk()
-	p, err := s.build()
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := s.built(t)
 	for what, first := range map[string][]Step{
 		"uid": First(1001, 1000, 6, s.wire()), "gid": First(1000, 1001, 6, s.wire()), "landlock": First(1000, 1000, 5, s.wire()),
 		"network": First(1000, 1000, 6, &Interface{TUN: !s.facts.TUN, IPv6: s.facts.IPv6}),
@@ -61,10 +55,7 @@ func TestOutside(t *testing.T) {
 	for name, change := range goldens {
 		s := desk()
 		change(s)
-		p, err := s.build()
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := s.built(t)
 		n := p.Outside()
 		if _, ok := p.Steps[n].(Open); !ok {
 			t.Errorf("%s: %v is the first that needs the layer", name, p.Steps[n])
@@ -145,10 +136,7 @@ func TestRuleOverEtcSecret(t *testing.T) {
 	s.files("/etc/shadow")
 	s.dirs("/etc/ssl/private")
 	s.rules("ro /etc/shadow", "ro /etc/ssl/private")
-	p, err := s.build()
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := s.built(t)
 	for _, step := range p.Steps {
 		if w, ok := step.(Whiteout); ok {
 			t.Errorf("%s where a rule is to stand", w)
@@ -208,10 +196,7 @@ func TestEtcFiles(t *testing.T) {
 func TestBuildProbe(t *testing.T) {
 	s := desk()
 	goldens["with"](s)
-	p, err := s.build()
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := s.built(t)
 	var uppers, asked []string
 	for _, step := range p.Steps {
 		if o, ok := step.(Overlay); ok && o.Upper != "" {
@@ -246,10 +231,7 @@ func TestEveryStepPrints(t *testing.T) {
 	for name, change := range goldens {
 		s := desk()
 		change(s)
-		p, err := s.build()
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := s.built(t)
 		lines := strings.Split(strings.TrimSuffix(p.String(), "\n"), "\n")
 		if len(lines) != len(p.Steps)+2 {
 			t.Errorf("%s: %d lines for %d steps, namespaces and exec", name, len(lines), len(p.Steps))
@@ -269,10 +251,7 @@ func TestEveryStepPrints(t *testing.T) {
 func TestRootInside(t *testing.T) {
 	s := desk()
 	goldens["root_ranges"](s)
-	p, err := s.build()
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := s.built(t)
 	for _, step := range p.Steps {
 		if c, ok := step.(Capabilities); ok {
 			const want = "capabilities  cap_chown cap_dac_override cap_fowner cap_fsetid cap_kill cap_setgid cap_setuid cap_setpcap cap_net_bind_service cap_sys_chroot cap_setfcap"
@@ -284,10 +263,7 @@ func TestRootInside(t *testing.T) {
 	for _, name := range []string{"default", "root_single", "caller_root", "caller_root_idmapped"} {
 		s := desk()
 		goldens[name](s)
-		p, err := s.build()
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := s.built(t)
 		for _, step := range p.Steps {
 			if c, ok := step.(Capabilities); ok && len(c.Keep) != 0 {
 				t.Errorf("%s keeps %s", name, c)

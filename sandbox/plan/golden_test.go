@@ -31,6 +31,16 @@ func (s *situation) build() (Plan, error) {
 	return Build(s.policy, s.facts, s.layer, filter, s.command)
 }
 
+// built is build for a plan that is to be had.
+func (s *situation) built(t *testing.T) Plan {
+	t.Helper()
+	p, err := s.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // desk is a Debian machine with a merged /usr, on which the user me, with Go in
 // ~/sdk and a module cache, works in ~/src/app. Cases change what they are about.
 func desk() *situation {
@@ -262,10 +272,7 @@ func TestGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := desk()
 			change(s)
-			p, err := s.build()
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := s.built(t)
 			checkPlan(t, s, p)
 			got, file := text(p), filepath.Join("testdata", name+".plan")
 			if *update {

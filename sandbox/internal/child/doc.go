@@ -9,6 +9,10 @@
 // The price is that nothing of the Go runtime works after the clone;
 // spawn_linux.go states the rules.
 //
-// This is the only package that uses unsafe, go:linkname and raw system calls.
+// Unsafe is here because the child has no runtime: a table of system calls holds
+// addresses (program.go), and what the child reads is memory that the garbage
+// collector does not move or free under it. No other package uses go:linkname;
+// raw system calls are made here and in package nonblock alone.
+//
 // It knows steps, not policies.
 package child
