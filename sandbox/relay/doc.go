@@ -54,9 +54,9 @@
 //
 // Chosen against a TCP of our own, as gVisor's: it takes four times the memory, a tenth
 // more of the binary's start, and is slower; against splitting the loop over threads,
-// which gains in bulk and loses in latency; against waiting awake for the next event, as
-// the scheduler then has the thread wait for its turn when an answer comes, behind whatever
-// else the machine computes. Bytes go by splice(2) when reads are full, by
+// which gains in bulk and loses in latency. An answer is waited for awake, but not beside
+// other programs that compute (wait.go): the scheduler would then have the thread wait for
+// its turn when it comes. Bytes go by splice(2) when reads are full, by
 // a buffer that all connections share otherwise: an idle connection holds neither.
 //
 // A server inside is reached by connecting to it from within: sockets of the sandbox's

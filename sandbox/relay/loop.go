@@ -4,8 +4,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/sbx-build/sbx/sandbox/internal/nonblock"
 )
 
 // handler is what has a descriptor that is waited for.
@@ -28,7 +26,7 @@ const (
 func (r *Relay) run() {
 	events := make([]unix.EpollEvent, 128)
 	for !r.stop() {
-		n, err := r.wait(events)
+		n, err := r.waiter.wait(r.epoll, events, r.patience())
 		if err != nil && err != unix.EINTR {
 			return
 		}
@@ -49,17 +47,6 @@ func (r *Relay) run() {
 			f()
 		}
 	}
-}
-
-// wait waits for events: first for those that are there, for which Go's scheduler need not
-// know.
-func (r *Relay) wait(events []unix.EpollEvent) (int, error) {
-	n, err := nonblock.EpollWait(r.epoll, events)
-	patience := r.patience()
-	if n > 0 || patience == 0 {
-		return n, err
-	}
-	return unix.EpollWait(r.epoll, events, patience)
 }
 
 // patience is how long to wait, in milliseconds: until a timer, or for ever.

@@ -60,6 +60,7 @@ type Relay struct {
 
 	wire     *wire
 	epoll    int
+	waiter   waiter
 	wake     int
 	spare    int
 	handlers map[int32]handler
