@@ -450,3 +450,33 @@ func TestMirrorLetsGo(t *testing.T) {
 	g.until("a directory that was taken away", `cat other d/e/g 2>/dev/null; ls d`, "three\nf\n")
 	g.ends()
 }
+
+// TestMirrorParked: what a build writes to a file just after the mirror has taken it out of
+// its place, because it had found it before, is not lost.
+func TestMirrorParked(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "inotifywait")
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"src/other": ""})
+	g := a.guest(t, tree)
+	a.watched(t, tree)
+	// It is a race: the build is late where the machine is busy.
+	for n := range 20 {
+		f := fmt.Sprintf("src/f%d", n)
+		a.edit(t, tree, `echo host >`+f)
+		g.until("a new file", "cat "+f+" 2>/dev/null", "host\n")
+		g.do(`exec 3<` + f + `; { inotifywait -q -e moved_to src >/dev/null 2>&1 3<&-; echo build >>/proc/self/fd/3; echo wrote >/tmp/` + filepath.Base(f) + `; } & sleep 0.1`)
+		a.edit(t, tree, `echo later >t; mv t `+f)
+		g.until("the build's write", `cat /tmp/`+filepath.Base(f)+` 2>/dev/null`, "wrote\n")
+		time.Sleep(400 * time.Millisecond)
+		if got := g.do("cat " + f); got != "host\nbuild\n" {
+			continue
+		}
+		g.ends()
+		if r := a.sbx(t, tree, "status"); !strings.Contains(r.Stdout, "M  "+f+"  (shadowed") {
+			t.Errorf("status: %v", r)
+		}
+		return
+	}
+	t.Error("what a build has written was lost each time")
+}

@@ -27,10 +27,8 @@ func (m *mirror) anew(e *edit, t *tempDir, tmp string, want overlay.Mirror, was 
 		m.putBack(e, t.fd, out, want)
 		return false
 	}
-	m.forget(e)
-	unix.Unlinkat(t.fd, out, 0)
 	m.rewrite(e, want)
-	return m.set(e, want) == nil
+	return m.park(e, t, out, want, overlay.Mirrors{want}) == nil
 }
 
 // create gives a file a name that is free: with the events of one that is made in its

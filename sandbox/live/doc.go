@@ -77,12 +77,14 @@
 //
 // In place only where the upper has no copy yet: overlayfs copies the host's file
 // itself, every byte is compared before anybody inside is told (overlay.CopiedUp), and
-// setting the time of modification alone is IN_MODIFY. A second edit is an exchange, because writing into a copy cannot
-// be told from writing over what a build has just put there. Exchanged, the old one can
-// be looked at: same inode, size, time, content, and nobody has it open for writing
-// (F_SETLEASE). Chosen against rename(2), which loses a file that a build has renamed
-// there in the meantime, and against the order of the arguments in which the last event
-// of the name is IN_MOVED_FROM.
+// setting the time of modification alone is IN_MODIFY. A second edit is an exchange,
+// because writing into a copy cannot be told from writing over what a build has just put
+// there. Exchanged, the old one can be looked at: same inode, size, time, content, and
+// nobody has it open for writing (F_SETLEASE). It is deleted only after a while (park.go),
+// because a build that is in the middle of open(2) shows nowhere. Chosen against
+// rename(2), which loses a file that a build has renamed there in the meantime, and
+// against the order of the arguments in which the last event of the name is
+// IN_MOVED_FROM.
 //
 // A file that was created on the host can be seen through the overlay already. It is
 // renamed away and a copy linked in its place, because there is no other way to

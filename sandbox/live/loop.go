@@ -108,7 +108,10 @@ func (w *Watcher) watch(pair *overlay.Opened, since time.Time) outcome {
 	}
 	if w.target.Notes != nil && l.tree != nil {
 		l.mirror = newMirror(w.target, pair, l.tree, w.ending)
-		defer l.mirror.close()
+		defer func() {
+			l.unpark(true)
+			l.mirror.close()
+		}()
 	}
 	for {
 		if !w.pause(fd, l.next()) {
@@ -191,6 +194,9 @@ func (l *loop) next() time.Duration {
 		}
 	}
 	earlier(l.batch.due())
+	if l.mirror != nil {
+		earlier(l.mirror.parkedUntil())
+	}
 	earlier(l.scanAt, l.tree != nil && !l.tree.settled())
 	earlier(l.retryAt, len(l.w.held)+l.again > 0)
 	earlier(l.slowAt, l.blind || l.partial())
@@ -234,6 +240,7 @@ func (l *loop) look() (lost bool) {
 // act refreshes the overlay if it is time.
 func (l *loop) act() {
 	now := time.Now()
+	l.unpark(false)
 	due, changed := l.batch.due()
 	changed = changed && !now.Before(due)
 	retry := len(l.w.held)+l.again > 0 && !now.Before(l.retryAt)
@@ -293,6 +300,25 @@ func (l *loop) act() {
 		}
 		clear(l.mirror.later)
 	}
+}
+
+// unpark looks at what mirrors have taken the place of, and it is time for.
+func (l *loop) unpark(all bool) {
+	if l.mirror == nil {
+		return
+	}
+	now := time.Now()
+	if until, some := l.mirror.parkedUntil(); !some || !all && now.Before(until) {
+		return
+	}
+	if !l.w.charge.lock(mirrorByte) {
+		for i := range l.mirror.parked {
+			l.mirror.parked[i].until = now.Add(parkFor)
+		}
+		return
+	}
+	defer l.w.charge.unlock(mirrorByte)
+	l.mirror.unpark(func(p parked) bool { return all || !now.Before(p.until) })
 }
 
 func (w *Watcher) refresh() (err error) {

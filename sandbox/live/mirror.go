@@ -39,9 +39,10 @@ type mirror struct {
 	// marked are the directories that the journal knows to hold temporaries.
 	marked map[string]bool
 	// seen are the host's versions that are mirrored.
-	seen  map[string]overlay.Fingerprint
-	holds holds
-	count int
+	seen   map[string]overlay.Fingerprint
+	holds  holds
+	parked []parked
+	count  int
 
 	// watched are the inodes that are watched inside, cost is how long it took to find
 	// them.
@@ -104,11 +105,17 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 		m.holds.release(nil)
 		return
 	}
+	left := false
 	for path, mask := range kinds {
 		if leftDir(mask) {
 			m.holds.dropBelow(path)
+			left = true
 		}
 	}
+	m.unpark(func(p parked) bool {
+		_, again := kinds[p.path]
+		return left || again
+	})
 	kinds = withBelow(kinds, mirrors)
 	if all {
 		for _, path := range mirrors {

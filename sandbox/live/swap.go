@@ -95,12 +95,12 @@ func (m *mirror) replace(e *edit) bool {
 	}
 	tmp, half := m.name()
 	want, err := m.prepare(e, t, half)
-	was := e.was
+	was, out := e.was, slices.Concat(e.was, e.old())
 	if err == nil {
 		err = m.copyUp(e.parent)
 	}
 	if err == nil {
-		err = m.set(e, slices.Concat(overlay.Mirrors{want}, was, e.old())...)
+		err = m.set(e, slices.Concat(overlay.Mirrors{want}, out)...)
 	}
 	if err == nil {
 		// Not before: under this name it is deleted only by the note.
@@ -142,12 +142,10 @@ func (m *mirror) replace(e *edit) bool {
 		m.putBack(e, t.fd, tmp, want)
 		return false
 	}
-	m.forget(e)
-	unix.Unlinkat(t.fd, tmp, 0)
 	if st, err := overlay.StatAt(e.dir, e.name); err == nil {
 		m.holds.others[st.Ino] = true // it keeps its inode
 	}
-	if m.set(e, want) != nil {
+	if m.park(e, t, tmp, want, out) != nil {
 		return false
 	}
 	if e.mask&written != 0 || e.created() {
@@ -231,16 +229,8 @@ func (m *mirror) expected(e *edit, dir int, tmp string, was overlay.Mirrors) boo
 	if !m.unchanged(e, dir, tmp) {
 		return false
 	}
-	if e.inside.IsRegular() {
-		fd, err := overlay.OpenBeneath(dir, tmp, unix.O_RDONLY)
-		if err != nil {
-			return false
-		}
-		defer unix.Close(fd)
-		// There is no such lease of a file that is open for writing (fcntl(2)).
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
-			return false
-		}
+	if !unwritten(dir, tmp, e.inside) {
+		return false
 	}
 	if len(was) == 0 {
 		return true
