@@ -78,6 +78,10 @@ func newMirror(t Target, pair *overlay.Opened, tree *tree, ending func() bool) *
 }
 
 func (m *mirror) close() {
+	for _, p := range m.parked {
+		unix.Close(p.file) // the journal knows it
+	}
+	m.parked = nil
 	m.holds.release(nil)
 }
 
