@@ -69,6 +69,7 @@ func begin(argc uintptr, argv *[1 << 20]*[1 << 20]byte) {
 		return
 	}
 	early.memory = addr
+	here := processors()
 	pid, _, errno := syscall.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	switch {
 	case errno != 0:
@@ -77,7 +78,7 @@ func begin(argc uintptr, argv *[1 << 20]*[1 << 20]byte) {
 	default:
 		early.pid = pid
 		holdSignals()
-		oneProcessor()
+		apart(here, pid)
 		slacken()
 	}
 }
@@ -105,26 +106,57 @@ func holdSignals() {
 	early.held = true
 }
 
-// oneProcessor keeps the process on the processor where it is, until Unpin. The
-// runtime then has one P and makes one thread instead of four, whose start would
-// delay sbx and whose search for work the child.
+// processors finds out where the process may run, and where it does. cpuBytes stays 0 if that
+// is not known, as with more than 1024 processors.
 //
 //go:norace
 //go:nosplit
-func oneProcessor() {
+func processors() (here uint32) {
 	n, _, errno := syscall.RawSyscall6(unix.SYS_SCHED_GETAFFINITY, 0, unsafe.Sizeof(early.cpus), uintptr(unsafe.Pointer(&early.cpus)), 0, 0, 0)
 	if errno != 0 {
-		return // more than 1024 processors
+		return 0
 	}
-	var cpu uint32
-	if _, _, errno := syscall.RawSyscall6(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0, 0, 0, 0); errno != 0 || uintptr(cpu/8) >= n {
+	_, _, errno = syscall.RawSyscall6(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&here)), 0, 0, 0, 0, 0)
+	if errno == 0 && uintptr(here/8) < n {
+		early.cpuBytes = n
+	}
+	return here
+}
+
+// apart keeps the process on the processor where it is, until Unpin, and the forked one off it,
+// until it gets its first steps. The runtime then has one P and makes one thread instead of
+// four, whose start would delay sbx and whose search for work the child. And the child does
+// not wait behind its parent, which is where the kernel mostly puts it, also beside an idle
+// processor.
+//
+//go:norace
+//go:nosplit
+func apart(here uint32, pid uintptr) {
+	n := early.cpuBytes
+	if n == 0 {
 		return
 	}
 	var one [128]byte
-	one[cpu/8] = 1 << (cpu % 8)
-	_, _, errno = syscall.RawSyscall6(unix.SYS_SCHED_SETAFFINITY, 0, n, uintptr(unsafe.Pointer(&one)), 0, 0, 0)
-	if errno == 0 {
-		early.cpuBytes = n
+	one[here/8] = 1 << (here % 8)
+	_, _, errno := syscall.RawSyscall6(unix.SYS_SCHED_SETAFFINITY, 0, n, uintptr(unsafe.Pointer(&one)), 0, 0, 0)
+	if errno != 0 {
+		early.cpuBytes = 0
+		return
+	}
+	others := early.cpus
+	others[here/8] &^= one[here/8]
+	if others != [128]byte{} {
+		syscall.RawSyscall6(unix.SYS_SCHED_SETAFFINITY, pid, n, uintptr(unsafe.Pointer(&others)), 0, 0, 0)
+	}
+}
+
+// everywhere lets the calling thread, and what it starts, run where the caller may.
+//
+//go:norace
+//go:nosplit
+func everywhere() {
+	if early.cpuBytes > 0 {
+		syscall.RawSyscall6(unix.SYS_SCHED_SETAFFINITY, 0, early.cpuBytes, uintptr(unsafe.Pointer(&early.cpus)), 0, 0, 0)
 	}
 }
 
@@ -150,9 +182,7 @@ func Unpin() {
 	if early.slack > 0 {
 		syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, early.slack, 0, 0, 0, 0)
 	}
-	if early.cpuBytes > 0 {
-		syscall.RawSyscall6(unix.SYS_SCHED_SETAFFINITY, 0, early.cpuBytes, uintptr(unsafe.Pointer(&early.cpus)), 0, 0, 0)
-	}
+	everywhere()
 }
 
 // UseProcessors gives the runtime the caller's processors again.

@@ -79,6 +79,7 @@ const heapArena = 64 << 20
 func (t *table) child() {
 	t.poll.Fd, t.patience.Nsec = statusFD, 100e6
 	t.await(releasedFirst)
+	everywhere()
 	if at, errno := t.run(t.first); at >= 0 {
 		t.report(recordFault, at, errno)
 	}
