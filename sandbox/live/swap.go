@@ -145,7 +145,7 @@ func (m *mirror) replace(e *edit) bool {
 	if st, err := overlay.StatAt(e.dir, e.name); err == nil {
 		m.holds.others[st.Ino] = true // it keeps its inode
 	}
-	if m.park(e, t, tmp, want, out) != nil {
+	if m.park(e, t, tmp, want, append(out, want)) != nil {
 		return false
 	}
 	if e.mask&written != 0 || e.created() {
