@@ -80,7 +80,18 @@ func (w *restorer) done() error {
 
 func (w *restorer) restore(lower, merged int, path string) error {
 	if path == "" {
-		return w.dir(lower, merged, "")
+		// That of a mount that another run has lent can be read by its names alone.
+		m, err := OpenBeneath(merged, "", unix.O_RDONLY|unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(m)
+		low, err := OpenBeneath(lower, "", unix.O_RDONLY|unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(low)
+		return w.dir(low, m, "")
 	}
 	parent, name := split(path)
 	m, err := OpenBeneath(merged, parent, unix.O_RDONLY|unix.O_DIRECTORY)
