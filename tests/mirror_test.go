@@ -432,23 +432,59 @@ func TestMirrorLetsGo(t *testing.T) {
 	needUserNS(t)
 	needTool(t, "inotifywait")
 	a := newAccount(t)
-	tree := a.tree(t, map[string]string{"removed": "one\n", "replaced": "one\n", "d/f": "one\n", "d/e/g": "one\n", "other": "one\n"})
+	tree := a.tree(t, map[string]string{"removed": "one\n", "replaced": "one\n", "host": "one\n", "host2": "one\n", "d/f": "one\n", "d/e/g": "one\n", "other": "one\n", "assets/a": "one\n"})
+	if err := os.Link(filepath.Join(tree, "host"), filepath.Join(tree, "linked")); err != nil {
+		t.Fatal(err)
+	}
 	g := a.guest(t, tree)
-	g.do(`inotifywait -q -m --format "%w %e" -o /tmp/log removed replaced d/f d/e/g & sleep 0.2`)
+	g.do(`inotifywait -q -m --format "%w %e" -o /tmp/log .git removed replaced host host2 linked d/f d/e/g & sleep 0.2`)
 	a.watched(t, tree)
 	a.edit(t, tree, `echo two >removed; echo two >replaced; echo two >d/f; sleep 0.3; echo two >t; mv t other`)
 	g.until("the edits", `cat removed replaced d/f other`, "two\ntwo\ntwo\ntwo\n")
 	for _, test := range []struct{ name, script string }{
 		{"removed", `rm removed`},
 		{"replaced", `echo three >new; mv new replaced`},
+		{"linked", `rm linked`},
+		{"host", `rm host`},
+		{"host2", `echo three >new; mv new host2`},
 	} {
 		g.do(test.script)
-		g.until(test.script, `grep -h "DELETE_SELF" /tmp/log | grep -w ^`+test.name, test.name+" DELETE_SELF\n")
+		g.until(test.script, `grep -h "DELETE_SELF" /tmp/log | grep "^`+test.name+` "`, test.name+" DELETE_SELF\n")
 	}
-	away := filepath.Join(a.dir(t), "e")
+	away := a.dir(t)
 	a.edit(t, tree, `mv d/e `+away+`; echo three >t; mv t other`)
 	g.until("a directory that was taken away", `cat other d/e/g 2>/dev/null; ls d`, "three\nf\n")
+	// That of the temporaries, as .git is watched.
+	a.edit(t, tree, `echo four >t; mv t d/f`)
+	g.until("an edit", `cat d/f`, "four\n")
+	a.edit(t, tree, `mv assets `+away+`; echo four >t; mv t other`)
+	g.until("the temporaries' directory, when it was taken away", `cat other; ls -d assets 2>/dev/null`, "four\n")
 	g.ends()
+}
+
+// TestMirrorAttributes: a build that changes the mode or the times of what the host has just
+// replaced, by a descriptor, does not bring it back.
+func TestMirrorAttributes(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "inotifywait", "python3")
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"src/f": "one\n", "src/g": "one\n", "change.py": `import os, sys
+f, g = os.open("src/f", os.O_RDONLY), os.open("src/g", os.O_RDONLY)
+while os.stat("src/g").st_ino == os.fstat(g).st_ino: pass
+os.fchmod(f, 0o600)
+os.utime(g)
+`})
+	g := a.guest(t, tree)
+	a.watched(t, tree)
+	g.do(`inotifywait -q -m -o /tmp/log src & sleep 0.2; python3 change.py & sleep 0.3`)
+	a.edit(t, tree, `echo two >t; mv t src/f; echo two >t; mv t src/g`)
+	g.until("the edits", `cat src/f src/g`, "two\ntwo\n")
+	time.Sleep(500 * time.Millisecond)
+	if got := g.do(`wait %2; cat src/f src/g`); got != "two\ntwo\n" {
+		t.Errorf("in the end: %q", got)
+	}
+	g.ends()
+	a.nothingLeft(t, tree)
 }
 
 // TestMirrorParked: what a build writes to a file just after the mirror has taken it out of

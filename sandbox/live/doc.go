@@ -81,8 +81,8 @@
 // because writing into a copy cannot be told from writing over what a build has just put
 // there. Exchanged, the old one can be looked at: same inode, size, time, content, and
 // nobody has it open for writing (F_SETLEASE). It is deleted only after a while (park.go),
-// because a build that is in the middle of open(2) shows nowhere. Chosen against
-// rename(2), which loses a file that a build has renamed there in the meantime, and
+// because a build that is in the middle of open(2) shows nowhere; but at once in a tree
+// without .git, where a build might copy it along. Chosen against rename(2), which loses a file that a build has renamed there in the meantime, and
 // against the order of the arguments in which the last event of the name is
 // IN_MOVED_FROM.
 //

@@ -17,9 +17,13 @@ import (
 // than there is a name: who watches a file that is deleted learns of it only when nobody
 // has it any more, and the names of the directories above stay as they are until then.
 type holds struct {
-	files map[uint64]held // by inode
+	merged int
 	// tree tells of what happens to them.
-	tree *tree
+	tree  *tree
+	files map[string]held // by path
+	// inodes are how many of them there are of each: names of one file on the host are
+	// files of their own inside, with one number.
+	inodes map[uint64]int
 	// others are watched inodes that need no holding, or were not found.
 	others map[uint64]bool
 	// next is where the search for inodes is, in the tree's nodes, and wanted are
@@ -30,7 +34,7 @@ type holds struct {
 
 type held struct {
 	fd    int
-	path  string
+	ino   uint64
 	watch int32
 }
 
@@ -41,8 +45,8 @@ const (
 	maxHolding = 50 * time.Millisecond
 )
 
-func newHolds(t *tree) holds {
-	return holds{files: map[uint64]held{}, tree: t, others: map[uint64]bool{}, next: top}
+func newHolds(t *tree, merged int) holds {
+	return holds{merged: merged, tree: t, files: map[string]held{}, inodes: map[uint64]int{}, others: map[uint64]bool{}, next: top}
 }
 
 // limit is how many descriptors are held at most.
@@ -56,61 +60,42 @@ func (h *holds) limit() int {
 
 // release lets go of what is not watched any more.
 func (h *holds) release(watched watches) {
-	for ino := range h.files {
-		if !watched.has(ino) {
-			h.drop(ino)
+	for path, f := range h.files {
+		if !watched.has(f.ino) {
+			h.drop(path)
 		}
 	}
-	if len(h.others) > 2*len(watched)+1000 {
-		clear(h.others)
-	}
+	// Numbers are used again.
+	maps.DeleteFunc(h.others, func(ino uint64, _ bool) bool { return !watched.has(ino) })
 }
 
 // drop lets go of one file: of one that is deleted, too, processes inside learn only
 // when nobody has it any more.
-func (h *holds) drop(ino uint64) {
-	if f, ok := h.files[ino]; ok {
-		h.tree.ignore(f.watch)
-		unix.Close(f.fd)
-		delete(h.files, ino)
+func (h *holds) drop(path string) {
+	f, ok := h.files[path]
+	if !ok {
+		return
 	}
-}
-
-func (h *holds) dropPath(path string) {
-	for ino, f := range h.files {
-		if f.path == path {
-			h.drop(ino)
-		}
+	h.tree.ignore(f.watch)
+	unix.Close(f.fd)
+	delete(h.files, path)
+	if h.inodes[f.ino]--; h.inodes[f.ino] == 0 {
+		delete(h.inodes, f.ino)
 	}
 }
 
 // dropBelow lets go of what was below a directory that has left its place: it would keep
 // the directory's name, too.
 func (h *holds) dropBelow(dir string) {
-	for ino, f := range h.files {
-		if strings.HasPrefix(f.path, dir+"/") {
-			h.drop(ino)
+	for path := range h.files {
+		if strings.HasPrefix(path, dir+"/") {
+			h.drop(path)
 		}
-	}
-}
-
-// attend has the file let go of as soon as a build deletes it.
-func (h *holds) attend(ino uint64, f held) {
-	watch, err := h.tree.attend(f.fd, func() {
-		if st, err := overlay.StatFd(f.fd); err == nil && st.Nlink > 0 {
-			h.attend(ino, f)
-		} else {
-			h.drop(ino)
-		}
-	})
-	f.watch = watch
-	if h.files[ino] = f; err != nil {
-		h.drop(ino)
 	}
 }
 
 func (h *holds) add(dir int, name, path string, ino uint64) {
-	if _, ok := h.files[ino]; ok || len(h.files) >= h.limit() {
+	if _, ok := h.files[path]; ok || len(h.files) >= h.limit() {
 		return
 	}
 	fd, err := overlay.OpenBeneath(dir, name, unix.O_PATH)
@@ -121,7 +106,40 @@ func (h *holds) add(dir int, name, path string, ino uint64) {
 		unix.Close(fd)
 		return
 	}
-	h.attend(ino, held{fd: fd, path: path})
+	h.files[path] = held{fd: fd, ino: ino}
+	h.inodes[ino]++
+	h.attend(path)
+}
+
+// attend has a file let go of as soon as a build deletes it, or puts another in its place.
+// That it has no link any more cannot be asked: of the host's that are not copied up the
+// number of links is the host's.
+func (h *holds) attend(path string) {
+	f := h.files[path]
+	watch, err := h.tree.attend(f.fd, func() {
+		if h.inPlace(path, f.fd) {
+			h.attend(path)
+		} else {
+			h.drop(path)
+		}
+	})
+	f.watch = watch
+	if h.files[path] = f; err != nil {
+		h.drop(path)
+	}
+}
+
+// inPlace says whether a file still has its name.
+func (h *holds) inPlace(path string, fd int) bool {
+	parent, name := split(path)
+	dir, err := overlay.OpenBeneath(h.merged, parent, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(dir)
+	is, err := overlay.StatFd(fd)
+	now, err1 := overlay.StatAt(dir, name)
+	return err == nil && err1 == nil && now.Exists() && now.Ino == is.Ino
 }
 
 // keep holds a file that was copied up just now.
@@ -137,7 +155,7 @@ func (m *mirror) hold() {
 	h.release(m.watched)
 	unknown := map[uint64]bool{}
 	for ino := range m.watched {
-		if _, ok := h.files[ino]; !ok && !h.others[ino] {
+		if h.inodes[ino] == 0 && !h.others[ino] {
 			unknown[ino] = true
 		}
 	}

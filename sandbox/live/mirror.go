@@ -67,7 +67,7 @@ func newMirror(t Target, pair *overlay.Opened, tree *tree, ending func() bool) *
 	rand.Read(b[:])
 	m := &mirror{
 		target: t, pair: pair, merged: t.Mount, tree: tree, ending: ending, mark: overlay.MirrorMark + hex.EncodeToString(b[:]) + "-",
-		marked: map[string]bool{}, seen: map[string]overlay.Fingerprint{}, holds: newHolds(tree),
+		marked: map[string]bool{}, seen: map[string]overlay.Fingerprint{}, holds: newHolds(tree, t.Mount),
 		touch: map[string]bool{}, gone: map[string]bool{}, came: map[string]bool{}, later: map[string]uint32{},
 	}
 	var st unix.Stat_t
@@ -125,8 +125,8 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 		for _, path := range mirrors {
 			kinds[path] |= 0
 		}
-		for _, f := range m.holds.files {
-			kinds[f.path] |= 0
+		for path := range m.holds.files {
+			kinds[path] |= 0
 		}
 	}
 	m.until = time.Now().Add(maxMirroring)
@@ -264,11 +264,14 @@ func (m *mirror) path(path string, mask uint32) {
 	}
 	if !m.fits(&e) || m.until.Before(time.Now()) {
 		m.touch[parent] = true
-		m.holds.drop(e.inside.Ino)
+		m.holds.drop(e.path)
 		return
 	}
 	m.do(&e)
 	m.copiedUp(parent)
+	if m.temp.open {
+		m.copiedUp(m.temp.path)
+	}
 }
 
 // do chooses the act.
@@ -299,7 +302,7 @@ func (m *mirror) do(e *edit) {
 	}
 	if !done {
 		if !same(e.host, e.inside) {
-			m.holds.drop(e.inside.Ino) // it would stay as it is
+			m.holds.drop(e.path) // it would stay as it is
 		}
 		return
 	}

@@ -20,8 +20,9 @@ type parked struct {
 	// file holds it, as else a refresh would make it another inode, and who watches it
 	// would not learn of its end.
 	file int
-	// is is what the upper has.
-	is overlay.Stat
+	// ino is the upper's inode, is what was in it.
+	ino uint64
+	is  overlay.Mirror
 	// mirror is what has its place.
 	mirror overlay.Mirror
 	until  time.Time
@@ -32,22 +33,66 @@ const (
 	parkFor = 200 * time.Millisecond
 	// maxParked bounds how many there are.
 	maxParked = 256
+	// maxSummed bounds the files of which the content is known. Of a larger one the time
+	// of modification says whether it was written to.
+	maxSummed = 4 << 20
 )
 
 // park keeps what was taken out of the way for a while. The journal has what it is, so that
-// it is nobody's change, and is removed should sbx be killed.
+// it is nobody's change, and is removed should sbx be killed. Where people look, or copy all
+// that there is, it is deleted at once.
 func (m *mirror) park(e *edit, t *tempDir, tmp string, is overlay.Mirror, was overlay.Mirrors) error {
-	path := join(t.path, tmp)
-	st := m.upper(path)
-	if !st.Exists() || len(m.parked) >= maxParked || m.notes.SetMirrors(path, was...) != nil {
+	p := parked{path: e.path, temp: t.path, name: tmp, file: e.file, mirror: is, until: time.Now().Add(parkFor)}
+	if !t.open || !aside(t.path) || len(m.parked) >= min(maxParked, m.holds.limit()/2) || m.look(&p) != nil ||
+		m.notes.SetMirrors(join(t.path, tmp), was...) != nil {
 		m.forget(e)
 		unix.Unlinkat(t.fd, tmp, 0)
 		return m.set(e, is)
 	}
-	m.holds.dropPath(e.path)
-	m.parked = append(m.parked, parked{e.path, t.path, tmp, e.file, st, is, time.Now().Add(parkFor)})
+	m.holds.drop(e.path)
+	m.parked = append(m.parked, p)
 	e.file = -1
 	return m.set(e, is)
+}
+
+// aside says whether a directory is one that no tool takes for sources.
+func aside(path string) bool {
+	_, name := split(path)
+	return bulky[name]
+}
+
+// look finds out what the upper has, without an event inside.
+func (m *mirror) look(p *parked) error {
+	dir, err := overlay.OpenBeneath(m.pair.UpperFd(), p.temp, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	st, err := overlay.StatAt(dir, p.name)
+	if err == nil && !st.Exists() {
+		err = unix.ENOENT
+	}
+	if err != nil {
+		return err
+	}
+	p.ino, p.is = st.Ino, overlay.Mirror{Mode: st.Mode, Size: st.Size, Mtime: st.Mtime}
+	if st.Size > maxSummed || !st.IsRegular() && !st.IsSymlink() {
+		return nil
+	}
+	p.is, err = overlay.MirrorOf(dir, p.name)
+	if !scarce(err) {
+		err = nil // it is being written to: then the sums differ
+	}
+	return err
+}
+
+// same says whether nobody has written to a file since. Its mode and times are nothing that
+// is lost with it: its name is another file's.
+func (p *parked) same(now parked) bool {
+	if now.ino != p.ino || now.is.Size != p.is.Size || (now.is.Mode^p.is.Mode)&unix.S_IFMT != 0 {
+		return false
+	}
+	return now.is.Mtime == p.is.Mtime || now.is.Sum == p.is.Sum && p.is.Sum != (overlay.Mirror{}).Sum
 }
 
 // parkedUntil is when the next one is to be looked at.
@@ -74,42 +119,61 @@ func (m *mirror) unpark(which func(p parked) bool) {
 }
 
 func (m *mirror) unparkOne(p parked) {
-	defer unix.Close(p.file)
-	path := join(p.temp, p.name)
-	defer m.notes.SetMirrors(path)
+	if err := m.settle(p); scarce(err) {
+		p.until = time.Now().Add(parkFor)
+		m.parked = append(m.parked, p)
+		return
+	}
+	unix.Close(p.file)
+	m.notes.SetMirrors(join(p.temp, p.name))
+}
+
+// settle deletes a parked file, or gives it its name back.
+func (m *mirror) settle(p parked) error {
 	temp, err := overlay.OpenBeneath(m.merged, p.temp, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
-		return
+		return err
 	}
 	defer unix.Close(temp)
-	st := m.upper(path)
-	if !st.Exists() {
-		return
+	now := p
+	if err := m.look(&now); err != nil {
+		return err
 	}
-	if st.Ino == p.is.Ino && st.Mode == p.is.Mode && st.Size == p.is.Size && st.Mtime == p.is.Mtime && unwritten(temp, p.name, st) {
-		unix.Unlinkat(temp, p.name, 0)
-		return
+	if p.same(now) {
+		is, err := unwritten(temp, p.name, overlay.Stat{Mode: now.is.Mode})
+		if is {
+			err = unix.Unlinkat(temp, p.name, 0)
+		}
+		if is || scarce(err) {
+			return err
+		}
 	}
 	e := &edit{path: p.path, file: -1}
 	e.parent, e.name = split(p.path)
 	if e.dir, err = overlay.OpenBeneath(m.merged, e.parent, unix.O_PATH|unix.O_DIRECTORY); err != nil {
-		return // it stays where it is: it is a build's
+		return err // it stays where it is: it is a build's
 	}
 	defer unix.Close(e.dir)
 	m.putBack(e, temp, p.name, p.mirror)
+	return nil
 }
 
 // unwritten says whether nobody has a file open for writing: there is no such lease then
 // (fcntl(2)).
-func unwritten(dir int, name string, st overlay.Stat) bool {
+func unwritten(dir int, name string, st overlay.Stat) (bool, error) {
 	if !st.IsRegular() {
-		return true
+		return true, nil
 	}
 	fd, err := overlay.OpenBeneath(dir, name, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
-		return false
+		return false, err
 	}
 	defer unix.Close(fd)
 	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK)
-	return err == nil
+	return err == nil, err
+}
+
+// scarce says whether an error is for want of something that there may be later.
+func scarce(err error) bool {
+	return err == unix.EMFILE || err == unix.ENFILE || err == unix.ENOMEM
 }

@@ -224,19 +224,22 @@ func (m *mirror) failed(e *edit, was overlay.Mirrors) {
 }
 
 // expected says whether what was taken out of the way is what was there: the host's
-// old version, or the last mirror, and nobody is about to write to it.
+// old version, or the last mirror, and nobody is about to write to it. For want of
+// descriptors or memory that is not known, and found out later (park).
 func (m *mirror) expected(e *edit, dir int, tmp string, was overlay.Mirrors) bool {
 	if !m.unchanged(e, dir, tmp) {
 		return false
 	}
-	if !unwritten(dir, tmp, e.inside) {
+	if is, err := unwritten(dir, tmp, e.inside); scarce(err) {
+		return true
+	} else if !is {
 		return false
 	}
 	if len(was) == 0 {
 		return true
 	}
 	_, is, err := was.Is(dir, tmp)
-	return err == nil && is
+	return err == nil && is || scarce(err)
 }
 
 // unchanged says whether a name looks as what was there did.
@@ -252,7 +255,7 @@ func (m *mirror) unchanged(e *edit, dir int, name string) bool {
 
 // forget lets go of a file that is about to be deleted.
 func (m *mirror) forget(e *edit) {
-	m.holds.dropPath(e.path)
+	m.holds.drop(e.path)
 	e.close()
 }
 
