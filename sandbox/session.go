@@ -130,7 +130,7 @@ func (s *Session) set(dir, logical string) map[string]string {
 		set["HOME"] = s.Policy.Home
 	}
 	if s.Policy.Network != policy.Host {
-		for name, value := range patience {
+		for name, value := range patience(s.Policy.Network) {
 			if !s.asked(name) {
 				set[name] = value
 			}
@@ -139,9 +139,16 @@ func (s *Session) set(dir, logical string) map[string]string {
 	return set
 }
 
-// patience is how long npm waits before it asks again, in milliseconds: of a registry
-// that is denied it would ask for more than a minute.
-var patience = map[string]string{"npm_config_fetch_retry_mintimeout": "1000", "npm_config_fetch_retry_maxtimeout": "3000"}
+// patience is how long npm waits before it asks again, twice, in milliseconds: of a
+// registry that is denied it would ask for more than a minute, and of one after the other
+// for each dependency.
+func patience(base policy.Network) map[string]string {
+	first, second := "200", "1000"
+	if base == policy.None {
+		first, second = "100", "500" // what is not on the list stays so
+	}
+	return map[string]string{"npm_config_fetch_retry_mintimeout": first, "npm_config_fetch_retry_maxtimeout": second}
+}
 
 // asked says whether --env is about a variable.
 func (s *Session) asked(name string) bool {

@@ -107,11 +107,18 @@ func TestNetUDPHidden(t *testing.T) {
 // TestNetPing: where the host lets its users ping, the sandbox can.
 func TestNetPing(t *testing.T) {
 	t.Parallel()
+	needTool(t, "ping")
 	w := newWorld(t)
 	w.in(w.host, func() { os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 2147483647"), 0) })
 	w.devices(t, func(t *testing.T) {
 		w.control(t, "caller", "ping 93.184.216.1").all(t)
 		w.inside(t, nil, "ping 93.184.216.1", "ping 2600:1::1").all(t)
+		for _, flags := range [][]string{nil, {"--root"}} {
+			r := w.sbx(append(flags, "--", "ping", "-n", "-c", "1", "-W", "5", "93.184.216.1")...)
+			if r.Status != 0 || !strings.Contains(r.Stdout, "1 received") {
+				t.Errorf("ping with %q: %v", flags, r)
+			}
+		}
 		for _, call := range []string{"ping 10.77.0.1", "ping 10.77.0.2", "ping 127.0.0.2"} {
 			got := w.inside(t, nil, call)[call]
 			if call == "ping 127.0.0.2" {

@@ -89,6 +89,11 @@ func FakeNetwork() netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, 0, 0}), 15)
 }
 
+// InsideNetwork6 are the IPv6 addresses of the sandbox's own network (RFC 4193).
+func InsideNetwork6() netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 0x73, 0x62, 0x78}), 48)
+}
+
 // ParseNetAllow reads the value of --net-allow: NAME, *.SUFFIX, an address or a
 // range of them in CIDR notation, each with :PORT or without, and localhost:PORT.
 // An IPv6 address with a port is in brackets (RFC 3986, section 3.2.2).
@@ -163,6 +168,10 @@ func checkPrefix(p netip.Prefix) (reason string) {
 		return "it is no address that can be connected to"
 	case a.IsMulticast() && p.Bits() >= 4, a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return "the sandbox has no multicast or broadcast"
+	case InsideNetwork6().Overlaps(p) && p.Bits() >= InsideNetwork6().Bits():
+		return InsideNetwork6().String() + " is used inside the sandbox"
+	case a.Is6() && p.Bits() >= 96 && netip.PrefixFrom(netip.IPv6Unspecified(), 96).Contains(a):
+		return "it is no address that can be connected to; a port follows one as in [2001:db8::1]:443, or localhost:443"
 	case FakeNetwork().Overlaps(p) && p.Bits() >= FakeNetwork().Bits():
 		return FakeNetwork().String() + " is used inside the sandbox, for the names that are allowed"
 	}

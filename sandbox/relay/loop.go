@@ -155,7 +155,7 @@ type timer struct {
 }
 
 // timers are sorted by time. There are few: one for each connection that is being
-// made to more than one address.
+// made to more than one address, and those of refuse.
 type timers []timer
 
 func (r *Relay) after(d time.Duration, f func()) {

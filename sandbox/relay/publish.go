@@ -50,7 +50,7 @@ func (e *PublishError) Unwrap() error { return e.Errno }
 // Hint is a flag that works.
 func (e *PublishError) Hint() string {
 	if e.Errno == unix.EADDRNOTAVAIL {
-		return fmt.Sprintf("--publish %d", e.Port)
+		return fmt.Sprintf("--publish %d:%d", e.Addr.Port(), e.Port)
 	}
 	return fmt.Sprintf("--publish 0:%d   (any port that is free)", e.Port)
 }

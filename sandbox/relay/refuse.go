@@ -2,6 +2,7 @@ package relay
 
 import (
 	"encoding/binary"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,8 +19,20 @@ func (r *Relay) refuse(fl *stream, errno unix.Errno) {
 		r.reset(f)
 	default:
 		r.unreachable(f, errno)
+		if len(r.timers) < maxRepeats {
+			r.after(repeatAfter, func() { r.unreachable(r.held(fl), errno) })
+		}
 	}
 }
+
+const (
+	// repeatAfter is when an error is told again: one that comes while connect(2) still
+	// has the socket locked counts for nothing, and the program would wait a second, for
+	// its SYN to be repeated (tcp_v4_err in net/ipv4/tcp_ipv4.c).
+	repeatAfter = 2 * time.Millisecond
+	// maxRepeats bounds how many wait.
+	maxRepeats = 256
+)
 
 // reset answers a packet with a reset (RFC 9293, 3.10.7.1).
 func (r *Relay) reset(f frame) {

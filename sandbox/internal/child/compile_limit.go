@@ -92,21 +92,21 @@ func (c *compiler) limits(s plan.Limits) {
 	}
 }
 
-// securebits(7 capabilities): exec of a program by uid 0 gives nothing, a
-// change of uid keeps nothing, and none of that can be changed back.
+// The securebits (capabilities(7)): exec of a program by uid 0 gives nothing, and that
+// cannot be changed back. Not SECBIT_KEEP_CAPS_LOCKED: who has no capability keeps none, and
+// ping(8) ends where it cannot set SECBIT_KEEP_CAPS.
 const (
 	noRoot         = 1<<0 | 1<<1
 	noSetuidFixup  = 1<<2 | 1<<3
-	keepCapsLocked = 1 << 5
 	noAmbientRaise = 1<<6 | 1<<7
 )
 
 // bound locks the securebits and empties the bounding set. The capabilities
 // that the child has stay, for the steps that follow.
 func (c *compiler) bound(s plan.Bound) {
-	bits := uintptr(noRoot | noSetuidFixup | keepCapsLocked | noAmbientRaise)
+	bits := uintptr(noRoot | noSetuidFixup | noAmbientRaise)
 	if len(s.Keep) > 0 {
-		bits = keepCapsLocked | noAmbientRaise
+		bits = noAmbientRaise
 	}
 	c.add(unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, bits)
 	c.add(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
