@@ -126,9 +126,17 @@ func TestNetPublishPorts(t *testing.T) {
 	if r := w.sbx("--", "test", "-e", "ran"); r.Status == 0 {
 		t.Error("the command has run although its port is taken")
 	}
-	for _, bad := range []string{"10.77.0.99:8000:80", "80:80"} {
-		if r := w.sbx("-p", bad, "--", "true"); r.Status == 0 || !strings.Contains(r.Stderr, "cannot publish") {
-			t.Errorf("-p %s: %v", bad, r)
+	for _, bad := range []struct{ flags, cause, hint string }{
+		{"10.77.0.99:8000:80", "cannot publish port 80 at 10.77.0.99:8000: this machine does not have", "--publish 8000:80"},
+		{"80:80", "cannot publish port 80 at 127.0.0.1:80: ports below", "--publish 0:80"},
+		{"8600 8600:90", "cannot publish port 90 at 127.0.0.1:8600: another --publish has it", "--publish 0:90"},
+	} {
+		var flags []string
+		for f := range strings.FieldsSeq(bad.flags) {
+			flags = append(flags, "-p", f)
+		}
+		if r := w.sbx(append(flags, "--", "true")...); r.Status == 0 || !strings.Contains(r.Stderr, bad.cause) || !strings.Contains(r.Stderr, bad.hint) {
+			t.Errorf("-p %s: %v", bad.flags, r)
 		}
 	}
 }

@@ -82,9 +82,9 @@
 // there. Exchanged, the old one can be looked at: same inode, size, time, content, and
 // nobody has it open for writing (F_SETLEASE). It is deleted only after a while (park.go),
 // because a build that is in the middle of open(2) shows nowhere; but at once in a tree
-// without .git, where a build might copy it along. Chosen against rename(2), which loses a file that a build has renamed there in the meantime, and
-// against the order of the arguments in which the last event of the name is
-// IN_MOVED_FROM.
+// without .git, where a build might copy it along. Chosen against rename(2), which loses
+// a file that a build has renamed there in the meantime, and against the order of the
+// arguments in which the last event of the name is IN_MOVED_FROM.
 //
 // A file that was created on the host can be seen through the overlay already. It is
 // renamed away and a copy linked in its place, because there is no other way to

@@ -30,16 +30,20 @@ type PublishError struct {
 	Addr  netip.AddrPort
 	Port  uint16
 	Errno unix.Errno
+	// Twice says that this run has the address already.
+	Twice bool
 }
 
 func (e *PublishError) Error() string {
 	cause := e.Errno.Error()
-	switch e.Errno {
-	case unix.EADDRINUSE:
+	switch {
+	case e.Twice:
+		cause = "another --publish has it already"
+	case e.Errno == unix.EADDRINUSE:
 		cause = "something on this machine listens there already"
-	case unix.EACCES:
+	case e.Errno == unix.EACCES:
 		cause = "ports below net.ipv4.ip_unprivileged_port_start are root's"
-	case unix.EADDRNOTAVAIL:
+	case e.Errno == unix.EADDRNOTAVAIL:
 		cause = "this machine does not have the address"
 	}
 	return fmt.Sprintf("cannot publish port %d at %s: %s", e.Port, e.Addr, cause)
@@ -63,12 +67,14 @@ func Publish(list []policy.Publish) ([]*Published, error) {
 		if p.Auto {
 			continue
 		}
-		one, errno := publish(netip.AddrPortFrom(p.Addr, p.Host), p.Sandbox)
+		at := netip.AddrPortFrom(p.Addr, p.Host)
+		one, errno := publish(at, p.Sandbox)
 		if errno != 0 {
+			twice := slices.ContainsFunc(all, func(p *Published) bool { return p.Addr == at })
 			for _, p := range all {
 				p.Close()
 			}
-			return nil, &PublishError{netip.AddrPortFrom(p.Addr, p.Host), p.Sandbox, errno}
+			return nil, &PublishError{at, p.Sandbox, errno, twice}
 		}
 		all = append(all, one)
 	}
