@@ -509,10 +509,69 @@ func TestMirrorParked(t *testing.T) {
 			continue
 		}
 		g.ends()
-		if r := a.sbx(t, tree, "status"); !strings.Contains(r.Stdout, "M  "+f+"  (shadowed") {
+		if r := a.sbx(t, tree, "status"); !strings.Contains(r.Stdout, "M  "+f) {
 			t.Errorf("status: %v", r)
 		}
 		return
 	}
 	t.Error("what a build has written was lost each time")
+}
+
+// TestMirrorParkedKilled: the same when sbx is killed just then: another run of the layer
+// gives the file its name back, or the next one does.
+func TestMirrorParkedKilled(t *testing.T) {
+	needUserNS(t)
+	needTool(t, "inotifywait")
+	for _, others := range []bool{true, false} {
+		// sbx must be stopped in time.
+		for tries := 1; !parkedKilled(t, others); tries++ {
+			if tries == 20 {
+				t.Fatal("the machine is too slow for this")
+			}
+		}
+	}
+}
+
+func parkedKilled(t *testing.T, others bool) (done bool) {
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"src/f": "host\n"})
+	charge := a.guest(t, tree) // is in charge, being the first
+	a.watched(t, tree)
+	g := charge
+	if others {
+		g = a.guest(t, tree)
+		a.lives(t, tree, 2)
+	}
+	g.do(`exec 3<src/f; inotifywait -q -m src >/dev/null 2>&1 3<&- & sleep 0.2`)
+	parked := func() bool {
+		list, _ := filepath.Glob(a.upperFile(t, tree, ".git/.sbx-mirror-*.swp"))
+		up, err := os.ReadFile(a.upperFile(t, tree, "src/f"))
+		return len(list) > 0 && err == nil && string(up) == "later\n"
+	}
+	go a.command(tree, nil, "sh", "-c", `sleep 0.1; echo later >t; mv t src/f`).Run()
+	for began := time.Now(); !parked(); {
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("nothing is parked")
+		}
+	}
+	charge.cmd.Process.Signal(unix.SIGSTOP)
+	if !parked() {
+		return false
+	}
+	if got := g.do(`echo build >>/proc/self/fd/3; cat src/f`); got != "later\n" {
+		t.Fatalf("what is parked is there: %q", got)
+	}
+	charge.cmd.Process.Kill()
+	charge.cmd.Wait()
+	if others {
+		g.until("what the build has written", `cat src/f`, "host\nbuild\n")
+		g.ends()
+	}
+	if r := a.sbx(t, tree, "--", "cat", "src/f"); r.Stdout != "host\nbuild\n" {
+		t.Errorf("in the next run: %v", r)
+	}
+	if r := a.sbx(t, tree, "status", "--porcelain", "--all"); !strings.Contains(r.Stdout, " src/f") || strings.Contains(r.Stdout, "sbx-mirror") {
+		t.Errorf("status: %v", r)
+	}
+	return true
 }

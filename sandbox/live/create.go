@@ -14,10 +14,13 @@ func (m *mirror) anew(e *edit, t *tempDir, tmp string, want overlay.Mirror, was 
 	out, _ := m.name()
 	err := m.set(e, want, overlay.Mirror{})
 	if err == nil {
+		err = m.announce(e, t, out, overlay.Mirrors{want})
+	}
+	if err == nil {
 		err = m.rename(e.dir, e.name, t.fd, out, unix.RENAME_NOREPLACE)
 	}
 	if err != nil {
-		unix.Unlinkat(t.fd, tmp, 0)
+		m.unnote(t, out)
 		m.failed(e, was)
 		return false
 	}
@@ -25,10 +28,11 @@ func (m *mirror) anew(e *edit, t *tempDir, tmp string, want overlay.Mirror, was 
 	unix.Unlinkat(t.fd, tmp, 0)
 	if err != nil || !m.expected(e, t.fd, out, was) {
 		m.putBack(e, t.fd, out, want)
+		m.unnote(t, out)
 		return false
 	}
 	m.rewrite(e, want)
-	return m.park(e, t, out, want, overlay.Mirrors{want}) == nil
+	return m.park(e, t, out, want) == nil
 }
 
 // create gives a file a name that is free: with the events of one that is made in its

@@ -79,7 +79,9 @@ func newMirror(t Target, pair *overlay.Opened, tree *tree, ending func() bool) *
 
 func (m *mirror) close() {
 	for _, p := range m.parked {
-		unix.Close(p.file) // the journal knows it
+		if p.file >= 0 {
+			unix.Close(p.file) // the journal knows it
+		}
 	}
 	m.parked = nil
 	m.holds.release(nil)
@@ -96,6 +98,9 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 			return
 		}
 		m.notes, all = notes, true // the supervisor before may have mirrored
+		for _, path := range notes.Journal.Mirrors(notes.Pair) {
+			m.adopt(path)
+		}
 	}
 	defer clear(kinds)
 	if len(kinds) == 0 && !all && !refresh {
@@ -123,7 +128,9 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 	kinds = withBelow(kinds, mirrors)
 	if all {
 		for _, path := range mirrors {
-			kinds[path] |= 0
+			if _, parked := m.notes.Parked(path); !parked {
+				kinds[path] |= 0
+			}
 		}
 		for path := range m.holds.files {
 			kinds[path] |= 0

@@ -38,15 +38,27 @@ const (
 	maxSummed = 4 << 20
 )
 
-// park keeps what was taken out of the way for a while. The journal has what it is, so that
-// it is nobody's change, and is removed should sbx be killed. Where people look, or copy all
-// that there is, it is deleted at once.
-func (m *mirror) park(e *edit, t *tempDir, tmp string, is overlay.Mirror, was overlay.Mirrors) error {
+// announce has the journal know what is about to be in a temporary, and whose place that
+// had: it is nobody's change, and is removed, or gets its name back, should sbx be killed.
+func (m *mirror) announce(e *edit, t *tempDir, tmp string, was overlay.Mirrors) error {
+	return m.notes.SetParked(join(t.path, tmp), e.path, was...)
+}
+
+// unnote says that it is not there any more, discard sees to that.
+func (m *mirror) unnote(t *tempDir, tmp string) { m.notes.SetMirrors(join(t.path, tmp)) }
+
+func (m *mirror) discard(t *tempDir, tmp string) {
+	unix.Unlinkat(t.fd, tmp, 0)
+	m.unnote(t, tmp)
+}
+
+// park keeps what was taken out of the way for a while. Where people look, or copy all that
+// there is, it is deleted at once.
+func (m *mirror) park(e *edit, t *tempDir, tmp string, is overlay.Mirror) error {
 	p := parked{path: e.path, temp: t.path, name: tmp, file: e.file, mirror: is, until: time.Now().Add(parkFor)}
-	if !t.open || !aside(t.path) || len(m.parked) >= min(maxParked, m.holds.limit()/2) || m.look(&p) != nil ||
-		m.notes.SetMirrors(join(t.path, tmp), was...) != nil {
+	if !t.open || !aside(t.path) || len(m.parked) >= min(maxParked, m.holds.limit()/2) || m.look(&p) != nil {
 		m.forget(e)
-		unix.Unlinkat(t.fd, tmp, 0)
+		m.discard(t, tmp)
 		return m.set(e, is)
 	}
 	m.holds.drop(e.path)
@@ -124,8 +136,30 @@ func (m *mirror) unparkOne(p parked) {
 		m.parked = append(m.parked, p)
 		return
 	}
-	unix.Close(p.file)
+	if p.file >= 0 {
+		unix.Close(p.file)
+	}
 	m.notes.SetMirrors(join(p.temp, p.name))
+}
+
+// adopt takes up what the one in charge before has parked.
+func (m *mirror) adopt(temp string) {
+	path, ok := m.notes.Parked(temp)
+	if !ok {
+		return
+	}
+	p := parked{path: path, file: -1}
+	p.temp, p.name = split(temp)
+	if l := m.notes.Mirrors(path); len(l) > 0 {
+		p.mirror = l[0]
+	}
+	if m.look(&p) == nil {
+		as := p
+		if !slices.ContainsFunc(m.notes.Mirrors(temp), func(w overlay.Mirror) bool { as.is = w; return as.same(p) }) {
+			p.is.Size = -1 // a build has written to it
+		}
+	}
+	m.unparkOne(p)
 }
 
 // settle deletes a parked file, or gives it its name back.

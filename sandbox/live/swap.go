@@ -103,49 +103,57 @@ func (m *mirror) replace(e *edit) bool {
 		err = m.set(e, slices.Concat(overlay.Mirrors{want}, out)...)
 	}
 	if err == nil {
+		err = m.announce(e, t, tmp, append(out, want))
+	}
+	if err == nil {
 		// Not before: under this name it is deleted only by the note.
 		err = m.rename(t.fd, half, t.fd, tmp, unix.RENAME_NOREPLACE)
 	}
 	if err != nil {
 		unix.Unlinkat(t.fd, half, 0)
+		m.discard(t, tmp)
 		m.failed(e, was)
 		return false
 	}
 	if !e.inside.Exists() {
 		switch err := m.create(e, t.fd, tmp, want); {
 		case err == nil:
+			m.discard(t, tmp)
 			return m.set(e, want) == nil
 		case err == unix.EEXIST && e.open() == nil && e.inside.Exists() && !m.upper(e.path).Exists() && m.fits(e):
 			// It is the host's, which nobody had looked for.
 		default:
-			unix.Unlinkat(t.fd, tmp, 0)
+			m.discard(t, tmp)
 			m.failed(e, was)
 			return false
 		}
 	}
 	if !m.unchanged(e, e.dir, e.name) {
 		// Found out below, too; but so a build's file is not out of its place for a moment.
-		unix.Unlinkat(t.fd, tmp, 0)
+		m.discard(t, tmp)
 		m.failed(e, was)
 		return false
 	}
 	if e.watch&watchesCreate != 0 && e.created() && len(was) == 0 && same(e.host, e.inside) {
-		return m.anew(e, t, tmp, want, was)
+		done := m.anew(e, t, tmp, want, was)
+		m.discard(t, tmp)
+		return done
 	}
 	// In this order of the arguments the last event of the name is IN_MOVED_TO.
 	if err := m.rename(e.dir, e.name, t.fd, tmp, unix.RENAME_EXCHANGE); err != nil {
-		unix.Unlinkat(t.fd, tmp, 0)
+		m.discard(t, tmp)
 		m.failed(e, was)
 		return false
 	}
 	if !m.expected(e, t.fd, tmp, was) {
 		m.putBack(e, t.fd, tmp, want)
+		m.unnote(t, tmp)
 		return false
 	}
 	if st, err := overlay.StatAt(e.dir, e.name); err == nil {
 		m.holds.others[st.Ino] = true // it keeps its inode
 	}
-	if m.park(e, t, tmp, want, append(out, want)) != nil {
+	if m.park(e, t, tmp, want) != nil {
 		return false
 	}
 	if e.mask&written != 0 || e.created() {

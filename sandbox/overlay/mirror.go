@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -201,7 +202,29 @@ func (n Notes) Mirrors(path string) Mirrors {
 
 // SetMirrors notes what the mirror at a path is, or is about to be.
 func (n Notes) SetMirrors(path string, list ...Mirror) error {
-	var words []string
+	return n.setMirrors(path, nil, list)
+}
+
+// SetParked notes what was in the place of the mirror at a path, and is in a temporary until
+// nobody can be about to write to it. What is written to there gets its name back.
+func (n Notes) SetParked(temp, path string, was ...Mirror) error {
+	return n.setMirrors(temp, []string{parkedMark + base64.RawURLEncoding.EncodeToString([]byte(path))}, was)
+}
+
+// parkedMark begins the word that is the path in what SetParked notes.
+const parkedMark = "@"
+
+// Parked is the name that a temporary had.
+func (n Notes) Parked(temp string) (path string, ok bool) {
+	word, _, _ := strings.Cut(n.Journal.Mirror(n.Pair, temp), " ")
+	if code, is := strings.CutPrefix(word, parkedMark); is {
+		data, err := base64.RawURLEncoding.DecodeString(code)
+		return string(data), err == nil && len(data) > 0
+	}
+	return "", false
+}
+
+func (n Notes) setMirrors(path string, words []string, list Mirrors) error {
 	for _, m := range list {
 		words = append(words, m.String())
 	}

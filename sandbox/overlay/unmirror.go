@@ -27,6 +27,11 @@ func (o *Opened) removeMirrors(n Notes) error {
 			done = append(done, t)
 		}
 	}
+	for _, path := range list {
+		if name, ok := n.Parked(path); ok {
+			o.unpark(n, path, name)
+		}
+	}
 	// What is in a directory comes before it.
 	for i := len(list) - 1; i >= 0; i-- {
 		if err := o.removeMirror(n, list[i]); err != nil {
@@ -36,6 +41,40 @@ func (o *Opened) removeMirrors(n Notes) error {
 		done = append(done, state.Note{Op: state.Mirror, Pair: n.Pair, Path: list[i]})
 	}
 	return n.Journal.Write(false, done...)
+}
+
+// unpark gives what was parked, and a build has written to then, its name back, if a mirror
+// has that, or nothing. What else is there is the build's, and later.
+func (o *Opened) unpark(n Notes, temp, path string) {
+	from, name := split(temp)
+	old, err := OpenBeneath(o.upper, from, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return
+	}
+	defer unix.Close(old)
+	if _, is, err := n.Mirrors(temp).Is(old, name); is || err != nil {
+		return // it is removed with the others
+	}
+	if st, err := StatAt(old, name); err != nil || !st.IsRegular() {
+		return
+	}
+	to, as := split(path)
+	dir, err := OpenBeneath(o.upper, to, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return
+	}
+	defer unix.Close(dir)
+	st, err := StatAt(dir, as)
+	if err == nil && st.Exists() {
+		_, is, err := n.Mirrors(path).Is(dir, as)
+		if err == nil && is {
+			unix.Renameat(old, name, dir, as)
+		}
+		return
+	}
+	if err == nil {
+		unix.Renameat2(old, name, dir, as, unix.RENAME_NOREPLACE)
+	}
 }
 
 func (o *Opened) removeMirror(n Notes, path string) error {
