@@ -107,9 +107,9 @@ func (s *Session) sayShadowed(o Options, f overlay.Found) {
 	}
 	s.warned.Do(func() {
 		if f.Shadowed == 1 {
-			o.warn("you have changed %q since the layer took a version of its own, which the command sees: sbx drop --shadowed", f.First)
+			o.warn("you have changed %q since the layer took a version of its own, which the command sees: sbx drop --shadowed%s", f.First, s.Layer.Flag())
 			return
 		}
-		o.warn("you have changed %q and %d more since the layer took versions of its own, which the command sees: sbx drop --shadowed", f.First, f.Shadowed-1)
+		o.warn("you have changed %q and %d more since the layer took versions of its own, which the command sees: sbx drop --shadowed%s", f.First, f.Shadowed-1, s.Layer.Flag())
 	})
 }

@@ -154,7 +154,7 @@ func (e *BusyError) Error() string {
 // Hint is a command that helps.
 func (e *BusyError) Hint() string {
 	if e.What == "reset" {
-		return "sbx reset --force   (ends them first)"
+		return "sbx reset --force" + e.Layer.Flag() + "   (ends them first)"
 	}
 	return "sbx ps"
 }

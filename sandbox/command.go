@@ -74,8 +74,9 @@ func (o Options) Getenv(name string) string {
 type Status struct {
 	Wait unix.WaitStatus
 	// Manifests are the manifest and lock files that the run has changed in the
-	// layer, relative to the working directory.
+	// layer, relative to the working directory; LayerFlag is the flag for the layer.
 	Manifests []string
+	LayerFlag string
 }
 
 // ExitCode is the command's exit status, or 128+n for signal n.

@@ -89,7 +89,7 @@ func (s *Session) gitDirs(f host.Facts) []state.GitDir {
 
 func (s *Session) warnLost(o Options, lock *state.Lock) {
 	if lock.Lost {
-		o.warn("the machine went down while a run had the layer %q: files that it wrote last may be incomplete; sbx reset wipes them", s.Layer.Name)
+		o.warn("the machine went down while a run had the layer %q: files that it wrote last may be incomplete; sbx reset%s wipes them", s.Layer.Name, s.Layer.Flag())
 	}
 }
 

@@ -119,7 +119,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 	}
 	status := Status{Wait: end.Status}
 	if !o.Throwaway {
-		status.Manifests = s.changedManifests()
+		status.Manifests, status.LayerFlag = s.changedManifests(), s.Layer.Flag()
 	}
 	if !o.Trial {
 		s.record(o, status, end, found, done)

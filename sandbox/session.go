@@ -66,7 +66,7 @@ func Open(o Options) (*Session, error) {
 	case name == "" && o.Root:
 		name = "root"
 	case name == "":
-		name = "default"
+		name = state.DefaultLayer
 	}
 	if err := policy.CheckLayer(name); err != nil {
 		return nil, err

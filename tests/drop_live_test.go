@@ -1,6 +1,9 @@
 package tests
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestDropLiveAll: all of a layer is dropped while a run has it mounted: the tree and its
 // directories of any kind.
@@ -32,4 +35,34 @@ func TestDropLiveAll(t *testing.T) {
 		t.Errorf("afterwards inside differs: %q", d)
 	}
 	a.nothingLeft(t, tree)
+}
+
+// TestDropLiveEdited: what a drop or a pull has left in the layer while a run had it mounted
+// is gone when the last has ended, also if the host has edited it by then: it was never the
+// layer's own. What the build has written to it since is.
+func TestDropLiveEdited(t *testing.T) {
+	t.Parallel()
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"dropped": "host\n", "white": "host\n", "gone": "host\n", "pulled": "host\n", "deleted": "host\n", "kept": "host\n", "again": "host\n", "link": "host\n"})
+	g := a.guest(t, tree)
+	g.do(`for f in dropped gone pulled kept again; do echo layer >>$f; done; rm white deleted; echo layer >new; echo layer >new2; ln -sf pulled link`)
+	for _, args := range [][]string{{"drop", "dropped", "white", "gone", "again", "link"}, {"pull", "pulled", "new", "new2", "deleted"}, {"pull", "--keep", "kept"}} {
+		if r := a.sbx(t, tree, args...); r.Status != 0 {
+			t.Fatalf("%q: %v", args, r)
+		}
+	}
+	g.do(`echo build >>again`)
+	a.edit(t, tree, `for f in dropped white pulled new deleted kept; do echo edited >$f; done; rm gone new2; ln -sf new link`)
+	if r := a.sbx(t, tree, "status", "--porcelain"); !strings.Contains(r.Stdout, " dropped") || !strings.Contains(r.Stdout, " pulled") {
+		t.Errorf("while the run lives the edits are shadowed: %v", r)
+	}
+	g.ends()
+	r := a.sbx(t, tree, "--", "sh", "-c", `cat dropped white pulled new deleted kept again; readlink link; ls gone new2`)
+	if want := "edited\nedited\nedited\nedited\nedited\nhost\nlayer\nhost\nbuild\nnew\n"; r.Stdout != want {
+		t.Errorf("inside: %v\nwant\n%s", r, want)
+	}
+	if r := a.sbx(t, tree, "status", "--porcelain"); strings.Count(r.Stdout, "\n") != 2 || !strings.Contains(r.Stdout, " kept") || !strings.Contains(r.Stdout, " again") {
+		t.Errorf("status: %v", r)
+	}
 }

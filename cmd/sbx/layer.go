@@ -35,7 +35,7 @@ func printPath(c *cli.Context, o *sandbox.Options) error {
 		return usagef("sbx path FILE", "cannot find %q in the layer: it is not below the source tree %q", file, s.Tree.Root)
 	}
 	if err := s.AtRest("take a file out of"); err != nil {
-		return usePull{err, file}
+		return usePull{err, s.Layer.Flag(), file}
 	}
 	path, err := s.Layer.Find(rel)
 	if err != nil {
@@ -49,10 +49,10 @@ func printPath(c *cli.Context, o *sandbox.Options) error {
 // that is mounted.
 type usePull struct {
 	error
-	file string
+	flag, file string
 }
 
-func (e usePull) Hint() string { return "sbx pull " + shell([]string{e.file}) }
+func (e usePull) Hint() string { return "sbx pull" + e.flag + " " + shell([]string{e.file}) }
 
 // resolved makes the directory of a path real, not its last name: that may be
 // missing on the host, or be a symlink of the build's.

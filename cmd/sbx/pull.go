@@ -123,11 +123,12 @@ func (p *pulling) end(unmet sandbox.Unmet, status *int) {
 		p.bad++
 		p.report.line("cannot pull %q: neither the layer nor the host has it", path)
 	}
+	flag := p.session.Layer.Flag()
 	if len(p.unnamed) > 0 {
-		p.report.hint("sbx pull " + few(p.unnamed) + "   (deletes it on the host)")
+		p.report.hint("sbx pull" + flag + " " + few(p.unnamed) + "   (deletes it on the host)")
 	}
 	if len(p.refused) > 0 {
-		p.report.hint("sbx diff " + few(p.refused) + "\nsbx pull --unsafe " + few(p.refused) + "   (if that is wanted)")
+		p.report.hint("sbx diff" + flag + " " + few(p.refused) + "\nsbx pull --unsafe" + flag + " " + few(p.refused) + "   (if that is wanted)")
 	}
 	switch {
 	case p.dry && p.done > 0:

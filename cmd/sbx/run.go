@@ -20,8 +20,8 @@ func runCommand(args []string, o *sandbox.Options, r *report, pulls []string, be
 	if v := o.Args[0]; os.Args[1] != "run" && !slices.Contains(os.Args, "--") && slices.Contains(verbs, v) {
 		return usagef("sbx "+v+" [FLAG…]   (or, to run the program: sbx … -- "+v+")", "cannot tell whether %q is a verb or the command: verbs come first, and a command follows --", v)
 	}
-	if o.Join != "" && (o.Throwaway || o.Layer != "" || len(o.Rules)+len(o.With)+len(o.NetAllow)+len(o.Publish) > 0 || len(pulls) > 0) {
-		return usagef("sbx run --join "+o.Join+" -- "+shell(o.Args), "cannot use rules, layers or --pull together with --join: the command has what the run has")
+	if o.Join != "" && (o.Throwaway || o.Layer != "" || o.Network != policy.Internet || len(o.Rules)+len(o.With)+len(o.NetAllow)+len(o.Publish) > 0 || len(pulls) > 0) {
+		return usagef("sbx run --join "+o.Join+" -- "+shell(o.Args), "cannot use rules, layers, --net or --pull together with --join: the command has what the run has")
 	}
 	if o.Network == policy.Host && len(o.NetAllow)+len(o.Publish) > 0 {
 		return usagef("sbx --net host -- "+shell(o.Args), "cannot use --net-allow or --publish together with --net host: the command has all of the host's network, and its ports")
@@ -49,7 +49,7 @@ func runCommand(args []string, o *sandbox.Options, r *report, pulls []string, be
 		return pullPaths(o, r, status, sandbox.PullRequest{Request: sandbox.Request{Paths: pulls}, Wanted: true})
 	case len(end.Manifests) > 0:
 		names := shell(end.Manifests)
-		r.line("changed in the layer: %s; sbx pull %s", names, names)
+		r.line("changed in the layer: %s; sbx pull%s %s", names, end.LayerFlag, names)
 	}
 	return nil
 }

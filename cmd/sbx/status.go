@@ -203,7 +203,7 @@ func (h *humanStatus) end(complete bool) {
 		h.out.line(plain, "! is what the guard of sbx pull refuses (sbx help guard)")
 	}
 	if h.shadowed > 0 {
-		h.out.line(plain, "shadowed: you have changed them on the host, and the sandbox still sees its own; sbx drop --shadowed")
+		h.out.line(plain, "shadowed: you have changed them on the host, and the sandbox still sees its own; sbx drop --shadowed%s", h.session.Layer.Flag())
 	}
 	if !h.whole {
 		return

@@ -68,7 +68,7 @@ func (m *mirror) own(e *edit) bool {
 		if len(e.was) > 0 {
 			m.set(e) // a build has removed it, or it never came to be
 		}
-	} else if own {
+	} else if own && len(e.was) > 0 {
 		m.set(e)
 	}
 	return own

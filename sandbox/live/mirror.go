@@ -128,7 +128,8 @@ func (m *mirror) before(kinds map[string]uint32, all, refresh bool) {
 	kinds = withBelow(kinds, mirrors)
 	if all {
 		for _, path := range mirrors {
-			if _, parked := m.notes.Parked(path); !parked {
+			_, parked := m.notes.Parked(path)
+			if _, left := m.notes.Left(path); !parked && !left {
 				kinds[path] |= 0
 			}
 		}

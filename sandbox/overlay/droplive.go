@@ -145,6 +145,12 @@ func (w *restorer) name(low, merged int, path, name string) error {
 		return err
 	}
 	err = w.make(low, merged, name, tmp, want)
+	if err == nil {
+		var m Mirror
+		if m, err = MirrorOf(merged, tmp); err == nil {
+			err = w.notes.Journal.Write(false, w.notes.left(join(path, name), m))
+		}
+	}
 	if err == nil && have.IsDir() {
 		err = state.RemoveAt(merged, name)
 	}

@@ -224,6 +224,26 @@ func (n Notes) Parked(temp string) (path string, ok bool) {
 	return "", false
 }
 
+// left notes what a drop or a pull leaves in an upper that is mounted: the host's version of
+// that moment. Unlike a mirror it is shown where the host's is another later; at rest it is
+// removed, whatever the host has, for as long as nobody has changed it.
+func (n Notes) left(path string, m Mirror) state.Note {
+	return state.Note{Op: state.Mirror, Pair: n.Pair, Path: path, Value: leftMark + m.String()}
+}
+
+// leftMark begins what left notes.
+const leftMark = "="
+
+// Left is what a drop or a pull has left at a path.
+func (n Notes) Left(path string) (m Mirror, ok bool) {
+	word, ok := strings.CutPrefix(n.Journal.Mirror(n.Pair, path), leftMark)
+	if !ok {
+		return m, false
+	}
+	m, err := ParseMirror(word)
+	return m, err == nil
+}
+
 func (n Notes) setMirrors(path string, words []string, list Mirrors) error {
 	for _, m := range list {
 		words = append(words, m.String())

@@ -288,7 +288,9 @@ func (p *puller) do(out Outcome) error {
 	var err error
 	switch {
 	case c.Kind == Deleted:
-		err = p.remove(c)
+		if err = p.remove(c); err == nil && p.opts.Live && !p.opts.Keep && c.Whiteout {
+			err = p.notes.Journal.Write(false, p.notes.left(c.Path, Mirror{}))
+		}
 	case c.Kind == ModeChanged:
 		err = p.chmod(c)
 	case c.Upper.IsDir():

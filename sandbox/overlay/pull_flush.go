@@ -26,6 +26,7 @@ func (p *puller) flush() error {
 			if f, err := FingerprintOf(r.dir.fd, r.name); err == nil {
 				seen = append(seen, p.pulled(c.Path, f)...)
 			}
+			seen = append(seen, p.left(r)...)
 		}
 		if err == nil || stranded(err) {
 			r.release()
@@ -63,6 +64,27 @@ func (p *puller) pulled(path string, f Fingerprint) []state.Note {
 		list = append(list, state.Note{Op: state.Keep, Pair: p.notes.Pair, Path: path})
 	}
 	return list
+}
+
+// maxLeft bounds a file that is read once more.
+const maxLeft = 32 << 20
+
+// left is what the journal says of what stays in a mounted upper of a file that was pulled.
+func (p *puller) left(r ready) []state.Note {
+	c := r.out.Change
+	if !p.opts.Live || p.opts.Keep || c.Upper.Size > maxLeft {
+		return nil
+	}
+	up, name, err := p.up.at(c.Path)
+	if err != nil {
+		return nil
+	}
+	mine, err := MirrorOf(up, name)
+	theirs, err1 := MirrorOf(r.dir.fd, r.name)
+	if err != nil || err1 != nil || mine.Size != theirs.Size || mine.Sum != theirs.Sum {
+		return nil // a build has written to it since
+	}
+	return []state.Note{p.notes.left(c.Path, mine)}
 }
 
 // directory brings a directory that the host has not, or has something else for.

@@ -89,6 +89,10 @@ func (o *Opened) removeMirror(n Notes, path string) error {
 	}
 	defer unix.Close(dir)
 	m, is, err := n.Mirrors(path).Is(dir, name)
+	if left, ok := n.Left(path); ok {
+		m = left
+		is, err = m.Is(dir, name)
+	}
 	if err != nil || !is || o.opaqueAbove(path) {
 		return err
 	}

@@ -128,6 +128,18 @@ func (t Tree) Layer(name string) Layer {
 	return Layer{Dir: filepath.Join(t.Dir, "layers", name), Name: name, tree: t}
 }
 
+// DefaultLayer is the layer that is had without --layer.
+const DefaultLayer = "default"
+
+// Flag is what to add to a command line for this layer, with a space before it: nothing if
+// it is had without.
+func (l Layer) Flag() string {
+	if l.Name == DefaultLayer {
+		return ""
+	}
+	return " --layer " + l.Name
+}
+
 // Exists says whether the layer has ever been used.
 func (l Layer) Exists() bool {
 	_, err := os.Lstat(l.Dir)
