@@ -162,7 +162,10 @@ func (e *BusyError) Hint() string {
 // Reset wipes the layer. With force it ends the runs that have it first.
 func (s *Session) Reset(w state.Wipe, force bool) error {
 	for {
-		_, err := s.Layer.Reset(w, s.owner())
+		err := s.dying(func() error {
+			_, err := s.Layer.Reset(w, s.owner())
+			return err
+		})
 		var busy *state.BusyError
 		if !errors.As(err, &busy) {
 			return err

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sbx-build/sbx/sandbox/internal/child"
 	"github.com/sbx-build/sbx/sandbox/overlay"
 	"github.com/sbx-build/sbx/sandbox/policy"
@@ -102,7 +104,11 @@ func realParent(path string) string {
 // quiet takes the layer for something that needs it unmounted, and is a
 // state.BusyError while a run has it.
 func (s *Session) quiet(what string) (release func(), err error) {
-	lock, err := s.Layer.Take(fmt.Sprintf("pid %d: sbx %s", os.Getpid(), what))
+	var lock *state.Lock
+	err = s.dying(func() (err error) {
+		lock, err = s.Layer.Take(fmt.Sprintf("pid %d: sbx %s", os.Getpid(), what))
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -203,6 +209,25 @@ func (s *Session) Settle(atRest bool) (found overlay.Found, err error) {
 const settleAlone = 5 * time.Millisecond
 
 // busy says whether an error is that a run has the layer.
+// dying does what needs the layer for itself again for as long as only a run has it that
+// was killed: the kernel needs a moment until all that belonged to it has ended.
+func (s *Session) dying(act func() error) error {
+	for deadline := time.Now().Add(dyingFor); ; time.Sleep(10 * time.Millisecond) {
+		err := act()
+		var b *state.BusyError
+		if !errors.As(err, &b) || len(Living(s.Store, s.Layer.Dir)) > 0 || time.Now().After(deadline) {
+			return err
+		}
+		var pid int
+		if _, err1 := fmt.Sscanf(b.Run, "pid %d", &pid); err1 == nil && unix.Kill(pid, 0) != unix.ESRCH {
+			return err
+		}
+	}
+}
+
+// dyingFor is how long that may take.
+const dyingFor = 3 * time.Second
+
 func busy(err error) bool {
 	var b *state.BusyError
 	return errors.As(err, &b)

@@ -66,3 +66,23 @@ func TestDropLiveEdited(t *testing.T) {
 		t.Errorf("status: %v", r)
 	}
 }
+
+// TestVerbsAfterKill: a run that was killed has let go of the layer for who comes next.
+func TestVerbsAfterKill(t *testing.T) {
+	t.Parallel()
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"a": "host\n"})
+	for _, args := range [][]string{{"drop", "a"}, {"layer", "copy", "default", "other"}, {"layer", "rm", "other"}, {"reset"}, {"drop", "a"}, {"reset", "--all"}} {
+		if args[0] != "layer" || args[1] != "rm" {
+			run := a.background(t, tree, "--", "sh", "-c", `echo layer >a; for i in $(seq 50); do sleep 1000 & done; wait`)
+			a.lives(t, tree, 1)
+			soon(t, "a change", func() bool { return there(a.upperFile(t, tree, "a")) })
+			run.Process.Kill()
+			run.ends(t)
+		}
+		if r := a.sbx(t, tree, args...); r.Status != 0 {
+			t.Errorf("%q just after a kill: %v", args, r)
+		}
+	}
+}
