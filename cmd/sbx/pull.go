@@ -48,6 +48,18 @@ func pullPaths(o *sandbox.Options, r *report, status *int, q sandbox.PullRequest
 	if err != nil {
 		return err
 	}
+	if mayRead(o) {
+		// Halfway through, what has been pulled would be nothing to pull any more.
+		look, closed := q, error(nil)
+		look.DryRun, look.Report = true, func(_ sandbox.Pair, out overlay.Outcome) {
+			if out.Closed {
+				closed = out.Err
+			}
+		}
+		if _, err := s.Pull(look); err == nil && closed != nil {
+			return closed
+		}
+	}
 	p := &pulling{session: s, report: r, dry: q.DryRun}
 	meter := newMeter(r, "pulled")
 	q.Report, q.Progress = p.outcome, meter.show

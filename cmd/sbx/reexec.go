@@ -69,17 +69,17 @@ func mapped(o *sandbox.Options, status *int, action cli.ActionFunc) cli.ActionFu
 // wantedName is the variable by which sbx pull knows that it is for a run's --pull.
 const wantedName = "SBX_WANTED"
 
-// pullWithin is the --pull of a run whose layer has more ids than the caller's. done is
-// false where it has not begun.
+// pullWithin is the --pull of a run whose layer has more ids than the caller's, or what
+// the caller may not read. done is false where it has not begun.
 func pullWithin(o *sandbox.Options, pulls []string, status *int) (done bool) {
 	s, err := sandbox.Open(*o)
-	if err != nil || !s.Mapped() || capable() {
+	if err != nil || capable() {
 		return false
 	}
 	args := []string{"sbx", "pull", "-C", o.Dir, "--state", s.Store.Root, "--source", s.Tree.Root, "--layer", s.Layer.Name, "--"}
-	end, err := s.Within(append(args, pulls...), append(os.Environ(), wantedName+"=1"))
+	code, err := within(s, append(args, pulls...), append(os.Environ(), wantedName+"=1"), os.Stdout)
 	if err == nil {
-		*status = end.ExitCode()
+		*status = code
 	}
 	return err == nil
 }
@@ -112,18 +112,23 @@ func again(o sandbox.Options, out *output) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	return within(s, os.Args, env, to)
+}
+
+// within runs a command line of sbx's in such a namespace.
+func within(s *sandbox.Session, args, env []string, to *os.File) (status int, err error) {
 	if s.Mapped() {
 		if to != os.Stdout {
 			if err := unix.Dup3(int(to.Fd()), 1, 0); err != nil {
 				return 0, err
 			}
 		}
-		end, err := s.Within(os.Args, env)
+		end, err := s.Within(args, env)
 		return end.ExitCode(), err
 	}
 	uid, gid := os.Geteuid(), os.Getegid()
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Args[0] = os.Args[0]
+	cmd := exec.Command("/proc/self/exe", args[1:]...)
+	cmd.Args[0] = args[0]
 	cmd.Env = env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, to, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
