@@ -140,11 +140,13 @@ func (s *Session) live() (merged func(overlay.Pair) (fd int, err error), ok bool
 		if err != nil {
 			return -1, err
 		}
+		mounted := false
 		for _, run := range runs {
 			i := slices.Index(run.Uppers, upper)
 			if i < 0 {
 				continue
 			}
+			mounted = true
 			m, err := share.Borrow(s.Store.RunPath(run.ID))
 			if err != nil {
 				continue
@@ -153,6 +155,9 @@ func (s *Session) live() (merged func(overlay.Pair) (fd int, err error), ok bool
 			m.FDs[i] = -1
 			m.Close()
 			return fd, nil
+		}
+		if !mounted {
+			return -1, errUnmounted
 		}
 		return -1, &state.BusyError{Layer: s.Layer, Run: "it does not answer"}
 	}, true
@@ -209,6 +214,9 @@ func (s *Session) Settle(atRest bool) (found overlay.Found, err error) {
 const settleAlone = 5 * time.Millisecond
 
 // busy says whether an error is that a run has the layer.
+// errUnmounted is of a joined directory that none of the runs that live has.
+var errUnmounted = errors.New("no run that lives has it, and it can be dropped only when they have ended, or by one that has it (--with)")
+
 // dying does what needs the layer for itself again for as long as only a run has it that
 // was killed: the kernel needs a moment until all that belonged to it has ended.
 func (s *Session) dying(act func() error) error {

@@ -304,6 +304,12 @@ func (c *chosen) drop(r DropRequest, merged func(overlay.Pair) (int, error)) err
 		return o.Drop(c.Notes, opts)
 	}
 	fd, err := merged(c.Pair.Pair)
+	if err == errUnmounted {
+		if !o.Empty() {
+			opts.Report("", fmt.Errorf("cannot drop what the layer changes in %q: %w", c.Pair.Lower, err))
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -86,3 +86,35 @@ func TestVerbsAfterKill(t *testing.T) {
 		}
 	}
 }
+
+// TestDropLiveElsewhere: while a run lives that does not have a joined directory, what the
+// layer changes there stays, which is said, and the rest is dropped.
+func TestDropLiveElsewhere(t *testing.T) {
+	t.Parallel()
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"a": "host\n"})
+	lib := a.tree(t, map[string]string{"l": "host\n"})
+	if r := a.sbx(t, tree, "--with", lib, "--", "sh", "-c", `echo layer >`+lib+`/l`); r.Status != 0 {
+		t.Fatal(r)
+	}
+	run := a.background(t, tree, "--", "sh", "-c", `echo layer >a; sleep 1000`)
+	a.lives(t, tree, 1)
+	soon(t, "a change", func() bool { return there(a.upperFile(t, tree, "a")) })
+	for _, args := range [][]string{{"drop", "--all"}, {"drop", "--all"}, {"drop", lib + "/l"}} {
+		if r := a.sbx(t, tree, args...); r.Status != 1 || !strings.Contains(r.Stderr, "no run that lives has it") || !strings.Contains(r.Stderr, lib) {
+			t.Errorf("%q: %v", args, r)
+		}
+	}
+	if r := a.sbx(t, tree, "status", "--porcelain"); strings.Count(r.Stdout, "\n") != 1 {
+		t.Errorf("status: %v", r)
+	}
+	run.Process.Kill()
+	run.ends(t)
+	if r := a.sbx(t, tree, "drop", "--all"); r.Status != 0 {
+		t.Error(r)
+	}
+	if r := a.sbx(t, tree, "status", "--porcelain"); r.Status != 0 || r.Stdout != "" {
+		t.Errorf("in the end: %v", r)
+	}
+}
