@@ -66,8 +66,9 @@ const (
 	// file of the pair was compared with the host's afterwards.
 	Settled
 	// Mirror: what the layer has at the path is the host's, put there to wake up who
-	// watches it, and is Value; with no Value it is so no more. Forget says nothing
-	// of that.
+	// watches it, and is Value; with no Value it is so no more. So is what was in the
+	// way of that, and what a drop or a pull has left in a mounted layer (overlay.Notes).
+	// Forget says nothing of that.
 	Mirror
 )
 
