@@ -3,10 +3,13 @@ package sandbox
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sbx-build/sbx/sandbox/internal/child"
 	"github.com/sbx-build/sbx/sandbox/overlay"
@@ -28,7 +31,8 @@ type Record struct {
 	// Start and End are RFC 3339, in UTC.
 	Start time.Time `json:"start"`
 	End   time.Time `json:"end"`
-	// Exit is the exit status, or 128+n for signal n.
+	// Exit is the exit status, or 128+n for signal n. Of a run of which sbx itself was
+	// killed it is 137, and End when that was found out.
 	Exit   int `json:"exit"`
 	Signal int `json:"signal,omitempty"`
 	// CPU is in seconds, of all processes in the sandbox that have been waited for;
@@ -68,6 +72,7 @@ func (s *Session) record(o Options, status Status, end child.Ending, found *over
 	}
 	if strings.HasPrefix(s.Run, "00") {
 		// One run in 256 tidies up.
+		recordKilled(s.Store)
 		s.Store.PruneRecords(time.Now(), lives)
 	}
 }
@@ -150,8 +155,28 @@ func lives(dir state.RunDir) bool {
 	return !share.Gone(err)
 }
 
+// recordKilled writes the records of runs that were killed before they could: of what they
+// have said of themselves at their start.
+func recordKilled(s state.Store) {
+	for _, dir := range s.Runs() {
+		if lives(dir) {
+			continue
+		}
+		run, err := share.Said(dir.Path)
+		if err != nil || filepath.Base(dir.Path) != run.ID {
+			continue // it had not come so far, or is another version's
+		}
+		r := Record{
+			Run: run.ID, Command: run.Command, Dir: run.Dir, Tree: run.Tree, Layer: run.Layer,
+			Start: time.Unix(run.Started, 0).UTC(), End: time.Now().UTC(), Exit: 128 + int(unix.SIGKILL), Signal: int(unix.SIGKILL),
+		}
+		s.WriteRecord(run.ID, r.line()) // unless there is one
+	}
+}
+
 // Records lists the runs that have ended, the newest last.
 func Records(s state.Store) []Record {
+	recordKilled(s)
 	var list []Record
 	for _, f := range s.Records() {
 		var r Record

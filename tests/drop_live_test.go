@@ -118,3 +118,24 @@ func TestDropLiveElsewhere(t *testing.T) {
 		t.Errorf("in the end: %v", r)
 	}
 }
+
+// TestRecordOfKilled: a run whose sbx was killed has a record, too.
+func TestRecordOfKilled(t *testing.T) {
+	t.Parallel()
+	needUserNS(t)
+	a := newAccount(t)
+	tree := a.tree(t, map[string]string{"a": "host\n"})
+	run := a.background(t, tree, "--", "sleep", "1000")
+	id := a.lives(t, tree, 1)[0]["run"].(string)
+	run.Process.Kill()
+	run.ends(t)
+	for range 2 {
+		soon(t, "a record", func() bool { return strings.Contains(a.sbx(t, tree, "log").Stdout, id) })
+		if r := a.sbx(t, tree, "log", "--json", id); r.Status != 0 || !strings.Contains(r.Stdout, `"signal": 9`) || !strings.Contains(r.Stdout, "sleep") || !strings.Contains(r.Stdout, tree) {
+			t.Errorf("log %s: %v", id, r)
+		}
+	}
+	if r := a.sbx(t, tree, "log"); strings.Count(r.Stdout, id) != 1 {
+		t.Errorf("log: %v", r)
+	}
+}

@@ -22,12 +22,20 @@ func note(dir string, run Run) error {
 	return os.WriteFile(filepath.Join(dir, NoteName), data, 0o600)
 }
 
+// Said is what a run has said of itself when it was made known, whether it lives or not.
+func Said(dir string) (run Run, err error) {
+	data, err := os.ReadFile(filepath.Join(dir, NoteName))
+	if err == nil {
+		err = json.Unmarshal(data, &run)
+	}
+	return run, err
+}
+
 // silent is the run in a directory that lives and does not answer; pid is 0 where it
 // is not known otherwise.
 func silent(dir string, pid int) Run {
-	run := Run{}
-	data, err := os.ReadFile(filepath.Join(dir, NoteName))
-	if err != nil || json.Unmarshal(data, &run) != nil {
+	run, err := Said(dir)
+	if err != nil {
 		run = Run{} // of another version of sbx
 	}
 	run.ID, run.Silent = filepath.Base(dir), true
