@@ -52,8 +52,8 @@
 //   - The root is a tmpfs that is read-only, apart from /tmp, /var, /run and
 //     /dev/shm. The host's root is detached. What is shown of the host is
 //     read-only, nosuid and nodev, or copy-on-write, unless a rule says --rw.
-//   - No capability in any set, none to be had: bounding set empty, securebits
-//     locked, no_new_privs, no new user namespaces.
+//   - No capability in any set, none to be had: bounding set empty, the securebits by
+//     which uid 0 gets some locked, no_new_privs, no new user namespaces.
 //   - No name on the way to a mount is followed if a build could have made it a
 //     symlink, neither on the host (sources) nor inside (mount points).
 //   - A network namespace with loopback, and an interface of which sbx has the other

@@ -213,7 +213,6 @@ func (s *Session) Settle(atRest bool) (found overlay.Found, err error) {
 // settleAlone is how long one processor is enough for.
 const settleAlone = 5 * time.Millisecond
 
-// busy says whether an error is that a run has the layer.
 // errUnmounted is of a joined directory that none of the runs that live has.
 var errUnmounted = errors.New("no run that lives has it, and it can be dropped only when they have ended, or by one that has it (--with)")
 
@@ -236,6 +235,7 @@ func (s *Session) dying(act func() error) error {
 // dyingFor is how long that may take.
 const dyingFor = 3 * time.Second
 
+// busy says whether an error is that a run has the layer.
 func busy(err error) bool {
 	var b *state.BusyError
 	return errors.As(err, &b)

@@ -166,6 +166,9 @@ func recordKilled(s state.Store) {
 		if err != nil || filepath.Base(dir.Path) != run.ID {
 			continue // it had not come so far, or is another version's
 		}
+		if unix.Kill(run.PID, 0) != unix.ESRCH {
+			continue // it is ending, and writes its own
+		}
 		r := Record{
 			Run: run.ID, Command: run.Command, Dir: run.Dir, Tree: run.Tree, Layer: run.Layer,
 			Start: time.Unix(run.Started, 0).UTC(), End: time.Now().UTC(), Exit: 128 + int(unix.SIGKILL), Signal: int(unix.SIGKILL),

@@ -67,26 +67,6 @@ func TestDropLiveEdited(t *testing.T) {
 	}
 }
 
-// TestVerbsAfterKill: a run that was killed has let go of the layer for who comes next.
-func TestVerbsAfterKill(t *testing.T) {
-	t.Parallel()
-	needUserNS(t)
-	a := newAccount(t)
-	tree := a.tree(t, map[string]string{"a": "host\n"})
-	for _, args := range [][]string{{"drop", "a"}, {"layer", "copy", "default", "other"}, {"layer", "rm", "other"}, {"reset"}, {"drop", "a"}, {"reset", "--all"}} {
-		if args[0] != "layer" || args[1] != "rm" {
-			run := a.background(t, tree, "--", "sh", "-c", `echo layer >a; for i in $(seq 50); do sleep 1000 & done; wait`)
-			a.lives(t, tree, 1)
-			soon(t, "a change", func() bool { return there(a.upperFile(t, tree, "a")) })
-			run.Process.Kill()
-			run.ends(t)
-		}
-		if r := a.sbx(t, tree, args...); r.Status != 0 {
-			t.Errorf("%q just after a kill: %v", args, r)
-		}
-	}
-}
-
 // TestDropLiveElsewhere: while a run lives that does not have a joined directory, what the
 // layer changes there stays, which is said, and the rest is dropped.
 func TestDropLiveElsewhere(t *testing.T) {
@@ -116,26 +96,5 @@ func TestDropLiveElsewhere(t *testing.T) {
 	}
 	if r := a.sbx(t, tree, "status", "--porcelain"); r.Status != 0 || r.Stdout != "" {
 		t.Errorf("in the end: %v", r)
-	}
-}
-
-// TestRecordOfKilled: a run whose sbx was killed has a record, too.
-func TestRecordOfKilled(t *testing.T) {
-	t.Parallel()
-	needUserNS(t)
-	a := newAccount(t)
-	tree := a.tree(t, map[string]string{"a": "host\n"})
-	run := a.background(t, tree, "--", "sleep", "1000")
-	id := a.lives(t, tree, 1)[0]["run"].(string)
-	run.Process.Kill()
-	run.ends(t)
-	for range 2 {
-		soon(t, "a record", func() bool { return strings.Contains(a.sbx(t, tree, "log").Stdout, id) })
-		if r := a.sbx(t, tree, "log", "--json", id); r.Status != 0 || !strings.Contains(r.Stdout, `"signal": 9`) || !strings.Contains(r.Stdout, "sleep") || !strings.Contains(r.Stdout, tree) {
-			t.Errorf("log %s: %v", id, r)
-		}
-	}
-	if r := a.sbx(t, tree, "log"); strings.Count(r.Stdout, id) != 1 {
-		t.Errorf("log: %v", r)
 	}
 }

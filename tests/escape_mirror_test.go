@@ -137,3 +137,64 @@ func TestEscapeMirrorWritten(t *testing.T) {
 		}
 	}
 }
+
+// TestEscapeMirrorParked: a build that puts symlinks, fifos, directories and its own files
+// where sbx keeps what mirrors have taken the place of, and in the place of the directory,
+// leads neither sbx nor, when that was killed, the next run out of the layer.
+func TestEscapeMirrorParked(t *testing.T) {
+	needUserNS(t)
+	for _, kill := range []bool{false, true} {
+		a := newAccount(t)
+		tree := a.tree(t, map[string]string{"src/d/f": "0\n", "src/e": "0\n"})
+		outside := a.dir(t)
+		a.mkTree(t, outside, map[string]string{"f": "outside\n", "d/f": "outside\n"})
+		a.mkTree(t, tree, map[string]string{"attack": `n=0
+while [ ! -e /tmp/stop ]; do
+	for f in .git/.sbx-mirror-*.swp; do
+		n=$((n+1)); [ -e "$f" ] || continue
+		rm -rf "$f"
+		case $((n % 6)) in
+		0) ln -s ` + outside + `/f "$f" ;; 1) ln -s ` + outside + ` "$f" ;; 2) mkfifo "$f" ;;
+		3) mkdir "$f"; echo evil >"$f/f" ;; 4) echo evil >"$f"; chmod 4777 "$f" ;; 5) ln src/d/f "$f" ;;
+		esac; echo hit >>/tmp/hits
+		[ $((n % 7)) != 0 ] || { mv .git .g; ln -s ` + outside + ` .git; rm .git; mv .g .git; }
+		[ $((n % 5)) != 0 ] || { mv src/d .d; ln -s ` + outside + `/d src/d; rm src/d; mv .d src/d; }
+	done
+done`})
+		same := unchanged(t, outside)
+		g := a.mirrored(t, tree)
+		g.do(`sh attack >/dev/null 2>&1 &`)
+		rounds := 60
+		if testing.Short() {
+			rounds = 20
+		}
+		for n := range rounds {
+			a.edit(t, tree, fmt.Sprintf(`echo %d >t; mv t src/d/f; echo %d >t; mv t src/e; sleep 0.03`, n+1, n+1))
+		}
+		if got := g.do(`wc -l </tmp/hits`); strings.TrimSpace(got) == "0" || got == "" {
+			t.Errorf("nothing was attacked, so that the test shows nothing: %q", got)
+		}
+		if kill {
+			g.cmd.Process.Kill()
+			g.cmd.Wait()
+		} else {
+			g.do(`touch /tmp/stop; sleep 0.3`)
+			g.ends()
+		}
+		sameTree := unchanged(t, tree)
+		if r := a.sbx(t, tree, "--", "true"); r.Status != 0 {
+			t.Errorf("the next run: %v", r)
+		}
+		if r := a.sbx(t, tree, "status", "--all"); r.Status != 0 {
+			t.Errorf("status: %v", r)
+		}
+		if r := a.sbx(t, tree, "drop", "--all"); r.Status != 0 {
+			t.Errorf("drop: %v", r)
+		}
+		if data, err := os.ReadFile(filepath.Join(tree, "src/d/f")); err != nil || string(data) != fmt.Sprintln(rounds) {
+			t.Errorf("the host's file: %q, %v", data, err)
+		}
+		same()
+		sameTree()
+	}
+}

@@ -70,7 +70,7 @@ func TestEscapeSyscallOfUserNamespaces(t *testing.T) {
 	a.arm(t, tree)
 	attacks := []string{
 		"sys mount_tmpfs", "sys mount_bind", "sys remount_root", "sys mount_private", "sys mount_shared", "sys open_tree", "sys fsopen",
-		"sys sethostname", "sys setuid_root", "sys unshare_net", "sys unshare_ns", "sys unshare_time", "sys setns_pidfd", "sys capset_all", "sys setsecurebits",
+		"sys sethostname", "sys setuid_root", "sys unshare_net", "sys unshare_ns", "sys unshare_time", "sys setns_pidfd", "sys capset_all", "sys keepcaps", "sys setsecurebits",
 		"socket 17 3 0", "socket 2 10 0", "socket 2 3 1", "socket 10 3 58", // AF_PACKET, its oldest name, raw ICMP
 		"sys chroot",
 	}

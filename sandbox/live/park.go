@@ -99,12 +99,15 @@ func (m *mirror) look(p *parked) error {
 }
 
 // same says whether nobody has written to a file since. Its mode and times are nothing that
-// is lost with it: its name is another file's.
+// is lost with it, as its name is another file's, and a build can set them.
 func (p *parked) same(now parked) bool {
 	if now.ino != p.ino || now.is.Size != p.is.Size || (now.is.Mode^p.is.Mode)&unix.S_IFMT != 0 {
 		return false
 	}
-	return now.is.Mtime == p.is.Mtime || now.is.Sum == p.is.Sum && p.is.Sum != (overlay.Mirror{}).Sum
+	if unknown := (overlay.Mirror{}).Sum; now.is.Sum == unknown || p.is.Sum == unknown {
+		return now.is.Mtime == p.is.Mtime
+	}
+	return now.is.Sum == p.is.Sum
 }
 
 // parkedUntil is when the next one is to be looked at.

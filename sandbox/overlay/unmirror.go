@@ -44,7 +44,7 @@ func (o *Opened) removeMirrors(n Notes) error {
 }
 
 // unpark gives what was parked, and a build has written to then, its name back, if a mirror
-// has that, or nothing. What else is there is the build's, and later.
+// has that, or nothing. What else is there is the build's, and later: both stay.
 func (o *Opened) unpark(n Notes, temp, path string) {
 	from, name := split(temp)
 	old, err := OpenBeneath(o.upper, from, unix.O_RDONLY|unix.O_DIRECTORY)

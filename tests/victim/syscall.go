@@ -88,6 +88,7 @@ var calls = map[string]func() error{
 	"setuid_root":   func() error { return call(unix.SYS_SETRESUID, 0, 0, 0) },
 	"setgroups":     func() error { return call(unix.SYS_SETGROUPS, 0, 0) },
 	"capset_all":    capsetAll,
+	"keepcaps":      keepCaps,
 	"setsecurebits": func() error { return unix.Prctl(unix.PR_SET_SECUREBITS, 0, 0, 0, 0) },
 	"clear_nnp":     func() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0) },
 }
@@ -163,6 +164,17 @@ func openByHandle() error {
 }
 
 // capsetAll asks for every capability.
+// keepCaps has capabilities survive a change of uid, and takes one.
+func keepCaps() error {
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+		return nil // ping(8) ends then
+	}
+	if uid := unix.Getuid(); call(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)) != nil {
+		return nil
+	}
+	return capsetAll()
+}
+
 func capsetAll() error {
 	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	all := [2]unix.CapUserData{{Effective: 1 << 21, Permitted: 1 << 21}}
