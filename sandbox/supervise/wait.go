@@ -15,8 +15,8 @@ import (
 
 // forwardAfter is when the command has surely been executed. To take signals in
 // hand costs the runtime a change of threads for each, which would compete with the
-// child's last steps. Those that cannot wait (child.Held) are taken in hand before:
-// they would end sbx, and everything in the sandbox by SIGKILL.
+// child's last steps. Those that cannot wait (child.Held) are taken in hand before: most
+// would end sbx, and everything in the sandbox by SIGKILL.
 const forwardAfter = 15 * time.Millisecond
 
 // Signals are the signals of sbx, taken in hand.
@@ -36,8 +36,8 @@ func Take() *Signals {
 	return s
 }
 
-// Taken waits until those are taken in hand that would otherwise end sbx. A command
-// must not be executed before.
+// Taken waits until those are taken in hand that cannot wait. A command must not be
+// executed before.
 func (s *Signals) Taken() { <-s.taken }
 
 // take takes those in hand that are held, or the others. There is no signal.Stop: it

@@ -92,8 +92,8 @@ var Forwarded = [...]unix.Signal{
 }
 
 // holdSignals blocks them in all threads that the runtime will have, but the one
-// that it makes for os/signal: they wait until sbx can pass them on. Those that end
-// a Go program the runtime does not leave blocked (see Held).
+// that it makes for os/signal: they wait until sbx can pass them on. Not all can wait
+// (see Held).
 //
 //go:norace
 //go:nosplit
@@ -197,11 +197,13 @@ func UseProcessors() {
 }
 
 // Held says that a signal of Forwarded is not lost, however late sbx takes it in
-// hand. The runtime unblocks the others in each of its threads
-// (runtime/signal_unix.go:blockableSig), and they end sbx until then.
+// hand. Of the others the runtime unblocks four in each of its threads
+// (runtime/signal_unix.go:blockableSig), and they end sbx until then. For two it has no
+// handler before they are asked for, and unblocks them before it installs one (sigenable):
+// one that waits would stop sbx alone, or not continue the command.
 func Held(s unix.Signal) bool {
 	switch s {
-	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM:
+	case unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGTSTP, unix.SIGCONT:
 		return false
 	}
 	return early.held
