@@ -22,6 +22,27 @@ type (
 	RuleError = policy.RuleError
 )
 
+// DirError is a working directory that the sandbox does not have.
+type DirError struct {
+	Err *StepError
+	Fix string
+}
+
+func (e *DirError) Error() string { return e.Err.Error() }
+func (e *DirError) Unwrap() error { return e.Err }
+
+// Hint is a command line that helps.
+func (e *DirError) Hint() string { return e.Fix }
+
+// withoutDir makes an error a DirError if it is of the working directory.
+func withoutDir(err error, fix string) error {
+	var step *StepError
+	if errors.As(err, &step) && step.Call == "chdir" && (step.Errno == syscall.ENOENT || step.Errno == syscall.ENOTDIR) {
+		return &DirError{step, fix}
+	}
+	return err
+}
+
 // Hints are commands that may help after an error, found by looking at the
 // machine once more.
 func Hints(err error) []string {

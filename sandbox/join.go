@@ -105,7 +105,7 @@ func (s *Session) join(o Options) (Status, error) {
 	}
 	end, err := supervise.Wait(process, signals, nil)
 	if err != nil {
-		return Status{}, err
+		return Status{}, withoutDir(err, "sbx --join "+run.ID+" -C "+quoted(run.Tree)+" -- COMMAND")
 	}
 	status := Status{Wait: end.Status}
 	s.Tree.Root, s.Layer.Name, s.joined = run.Tree, run.Layer, run.ID

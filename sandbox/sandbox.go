@@ -146,7 +146,8 @@ func (s *Session) wait(o Options, process *child.Process, signals *supervise.Sig
 		around = pub.around
 	}
 	end, err = supervise.Wait(process, signals, around)
-	return end, done, err
+	fix := "sbx drop" + s.Layer.Flag() + " " + quoted(s.Policy.Dir) + "   (if a build has deleted or replaced it: the host's shows again)"
+	return end, done, withoutDir(err, fix)
 }
 
 // sweepAfter is when a run has the time to delete what earlier ones have left: a

@@ -121,6 +121,7 @@ func setupScript(env *testscript.Env) error {
 			s.vars = append(s.vars, name)
 		}
 	}
+	env.Setenv("SBX", sbxPath) // for exec
 	return nil
 }
 

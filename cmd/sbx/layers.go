@@ -127,6 +127,9 @@ func layerCopy(c *cli.Context, o *sandbox.Options, r *report, status *int) error
 			return usagef("sbx layer copy FROM TO", "%s", err)
 		}
 	}
+	if from == to {
+		return usagef("sbx layer copy FROM TO", "cannot copy the layer %q to itself", from)
+	}
 	o.Layer = from
 	s, err := sandbox.Open(*o)
 	if err != nil {

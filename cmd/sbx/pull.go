@@ -206,6 +206,7 @@ func drop(c *cli.Context, o *sandbox.Options, r *report, status *int) error {
 		return err
 	}
 	var done, bad int64
+	var everything bool
 	var closed error
 	var lines []string
 	unmet, err := s.Drop(sandbox.DropRequest{
@@ -214,6 +215,7 @@ func drop(c *cli.Context, o *sandbox.Options, r *report, status *int) error {
 		Report: func(p sandbox.Pair, path string, err error) {
 			if err == nil {
 				done++
+				everything = everything || path == ""
 				return
 			}
 			bad++
@@ -240,6 +242,8 @@ func drop(c *cli.Context, o *sandbox.Options, r *report, status *int) error {
 		r.line("cannot drop %q: neither the layer nor the host has it", path)
 	}
 	switch {
+	case done > 0 && everything:
+		r.line("dropped all that the layer %q changed: the host's version shows again", s.Layer.Name)
 	case done > 0:
 		r.line("dropped %s: the host's version shows again", count(done, "path", "paths"))
 	case bad == 0 && len(unmet.Same) == 0:

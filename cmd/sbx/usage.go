@@ -46,8 +46,8 @@ const placeUsage = `Place (PLACE, and part of FLAG):
     -C DIR               Run in DIR instead of the working directory.
     --source DIR         The source tree is DIR.
     --state DIR          Keep the layers in DIR.
-    --layer NAME         Use the layer NAME. Default: "default", and "root" with
-                         --root.
+    --layer NAME         Use the layer NAME. Default: "default", and "root" for
+                         runs with --root.
 `
 
 const runUsage = `Flags of run, plan and why (FLAG):

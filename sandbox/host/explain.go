@@ -121,8 +121,6 @@ func (m Machine) advise(f failure) []advice {
 		return []advice{m.raise("kernel.keys.maxkeys", 2000, "the keys of this user are used up")}
 	case f.call == "clone" && f.errno == syscall.EAGAIN:
 		return m.aboutClone(f.errno)
-	case f.call == "chdir" && f.errno == syscall.ENOENT:
-		return []advice{{"if an earlier run deleted the directory, this wipes what runs have written", "sbx reset"}}
 	}
 	if f.errno == syscall.EPERM || f.errno == syscall.EACCES {
 		return m.aboutPowers()

@@ -69,7 +69,7 @@ func (o *Opened) toDrop(n Notes, opts DropOptions) []string {
 				roots = append(roots, p)
 			}
 		}
-		if opts.All && len(opts.Paths)+len(opts.Globs) == 0 {
+		if opts.All && len(opts.Paths)+len(opts.Globs) == 0 && !o.Empty() {
 			roots = append(roots, "")
 		}
 	}

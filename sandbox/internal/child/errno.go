@@ -132,6 +132,8 @@ func meaning(s plan.Step, call string, errno syscall.Errno) string {
 		switch errno {
 		case unix.ENOENT:
 			return "the directory is not in the sandbox, or the layer has deleted it"
+		case unix.ENOTDIR:
+			return "the layer has something else there"
 		case unix.EACCES:
 			return "the layer's permissions forbid it"
 		}
