@@ -28,7 +28,6 @@ func TestHintsOfRealErrors(t *testing.T) {
 		{&StepError{Step: overlay, Call: "mount", Errno: unix.ENOSPC}, "df -h"},
 		{&StepError{Step: overlay, Call: "mount", Errno: unix.ESTALE}, "sbx reset --all"},
 		{&StepError{Step: plan.Keyring{}, Call: "keyctl", Errno: unix.EDQUOT}, "kernel.keys.maxkeys"},
-		{&StepError{Step: plan.ChangeDir{Path: "/x"}, Call: "chdir", Errno: unix.ENOENT}, "sbx reset"},
 		{&StepError{Step: plan.NewRoot{}, Call: "mount", Errno: unix.ENOSPC}, "fs.mount-max"},
 		{&StepError{Step: plan.Bind{Source: "/x"}, Call: "mount", Errno: unix.EIO}, "sbx doctor"},
 	}
