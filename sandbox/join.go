@@ -91,10 +91,10 @@ func (s *Session) join(o Options) (Status, error) {
 		kinds, fds = slices.Delete(slices.Clone(kinds), i, i+1), slices.Delete(slices.Clone(fds), i, i+1)
 	}
 	join := plan.BuildJoin(p, kinds, t.IDs, p.Exec)
-	signals := supervise.Take()
+	var signals *supervise.Signals
 	process, err := child.Launch(join.Namespaces, nil)
 	if err == nil {
-		err = process.Start(join, signals.Taken)
+		err = process.Start(join, func() { signals = supervise.Take() })
 	}
 	if err != nil {
 		return Status{}, err

@@ -83,7 +83,6 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	signals := supervise.Take()
 	process, err := b.advance(p, given)
 	if err != nil {
 		closePorts(ports)
@@ -95,7 +94,8 @@ func (b *Begun) Run(o Options) (Status, error) {
 		closePorts(ports)
 		return Status{}, err
 	}
-	process.Go(signals.Taken)
+	var signals *supervise.Signals
+	process.Go(func() { signals = supervise.Take() })
 	end, done, err := s.wait(o, process, signals, p, facts, lock, others, ports)
 	if err != nil {
 		return Status{}, err

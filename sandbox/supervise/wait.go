@@ -21,24 +21,17 @@ const forwardAfter = 15 * time.Millisecond
 
 // Signals are the signals of sbx, taken in hand.
 type Signals struct {
-	come  chan os.Signal
-	taken chan struct{}
+	come chan os.Signal
 }
 
-// Take begins to take signals in hand, at the side. From then on they do not end
-// sbx, and wait for Wait.
+// Take takes those signals in hand that cannot wait. From then on they do not end sbx,
+// and wait for Wait. A command must not be executed before; the last steps of a child take
+// longer than this.
 func Take() *Signals {
-	s := &Signals{make(chan os.Signal, 16), make(chan struct{})}
-	go func() {
-		s.take(false)
-		close(s.taken)
-	}()
+	s := &Signals{make(chan os.Signal, 16)}
+	s.take(false)
 	return s
 }
-
-// Taken waits until those are taken in hand that cannot wait. A command must not be
-// executed before.
-func (s *Signals) Taken() { <-s.taken }
 
 // take takes those in hand that are held, or the others. There is no signal.Stop: it
 // takes as long, and sbx mostly exits when the command has. Until then the signals

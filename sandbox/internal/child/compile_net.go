@@ -121,7 +121,11 @@ func (c *compiler) routes(s plan.Interface) {
 		list = append(list, newAddr(plan.SandboxAddr6), newAddr(plan.RelayAddr6))
 	}
 	list = append(list,
-		message(unix.RTM_NEWLINK, 0, ifinfo(plan.InterfaceIndex, unix.IFF_UP), attr(unix.IFLA_MTU, u32(plan.MTU)), attr(unix.IFLA_TXQLEN, u32(routeNetlinkQueue))),
+		// Of an interface that is up the length of the queue is changed only after a grace
+		// period of the kernel's, and in one message it would be up by then
+		// (net/core/rtnetlink.c:do_setlink).
+		message(unix.RTM_NEWLINK, 0, ifinfo(plan.InterfaceIndex, 0), attr(unix.IFLA_MTU, u32(plan.MTU)), attr(unix.IFLA_TXQLEN, u32(routeNetlinkQueue))),
+		message(unix.RTM_NEWLINK, 0, ifinfo(plan.InterfaceIndex, unix.IFF_UP)),
 		route(plan.SandboxAddr),
 	)
 	if s.IPv6 {

@@ -43,7 +43,8 @@ const (
 const (
 	releasedFirst = 1 + iota
 	releasedOutside
-	releasedAll
+	releasedSetup
+	releasedCommand
 )
 
 // slots are the results that later ops use.
@@ -86,8 +87,8 @@ const (
 // child share, because the child is cloned before the plan is known; it holds
 // no Go pointer, only what lies in that memory itself.
 type table struct {
-	// first, outside and setup are run when they have been released, command by the
-	// process that becomes the command.
+	// first, outside and setup are run when they have been released, command, when it has
+	// been, by the process that becomes the command.
 	first, outside, setup, command []op
 	// released is a futex(2): how much of the table the child may run.
 	released uint32

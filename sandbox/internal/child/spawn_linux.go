@@ -87,10 +87,11 @@ func (t *table) child() {
 	if at, errno := t.run(t.outside); at >= 0 {
 		t.report(recordFault, len(t.first)+at, errno)
 	}
-	t.await(releasedAll)
+	t.await(releasedSetup)
 	if at, errno := t.run(t.setup); at >= 0 {
 		t.report(recordFault, len(t.first)+len(t.outside)+at, errno)
 	}
+	t.await(releasedCommand)
 	t.endIfAlone()
 	pid, errno := t.spawn()
 	if errno != 0 {

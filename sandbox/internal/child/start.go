@@ -64,7 +64,8 @@ type Ending struct {
 //	  futex wake ─────────────────────►  the steps that do without the layer
 //	  make the layer ready               …
 //	  futex wake ─────────────────────►  the other steps
-//	                                     vfork ─────►  command: exec
+//	  take signals in hand               …
+//	  futex wake ─────────────────────►  vfork ─────►  command: exec
 //	  read status  ◄──── fault, or the command's status
 //	  wait4        ◄──── exit; the kernel kills the rest
 //
@@ -217,8 +218,8 @@ func (p *Process) Abandon() {
 	p.Wait(nil)
 }
 
-// Start lets a launched child go on with the plan, which must fit it. before is
-// called when all is ready for that.
+// Start lets a launched child go on with the plan, which must fit it. before is as in
+// Go.
 func (p *Process) Start(next plan.Plan, before ...func()) error {
 	if err := p.Advance(next); err != nil {
 		return err
@@ -257,12 +258,14 @@ func (p *Process) Advance(next plan.Plan) error {
 	return c.err
 }
 
-// Go lets it go on to the end. before is called when all is ready for that.
+// Go lets it go on to the end. before is what must be done before the command is
+// executed; meanwhile the child does the steps that are left.
 func (p *Process) Go(before ...func()) {
+	p.table.release(releasedSetup)
 	for _, f := range before {
 		f()
 	}
-	p.table.release(releasedAll)
+	p.table.release(releasedCommand)
 }
 
 // mapIDs writes maps that are more than one line: the child, which waits,
