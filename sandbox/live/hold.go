@@ -26,6 +26,9 @@ type holds struct {
 	inodes map[uint64]int
 	// others are watched inodes that need no holding, or were not found.
 	others map[uint64]bool
+	// resting are paths that are attended to again at a time.
+	resting []string
+	restAt  time.Time
 	// next is where the search for inodes is, in the tree's nodes, and wanted are
 	// those that were unknown when it began.
 	next   int
@@ -36,6 +39,7 @@ type held struct {
 	fd    int
 	ino   uint64
 	watch int32
+	since time.Time // of watch
 }
 
 const (
@@ -43,6 +47,9 @@ const (
 	// be held are looked for, in each batch.
 	maxHolds   = 4096
 	maxHolding = 50 * time.Millisecond
+	// attendEvery is how often a file is attended to of which a build changes the
+	// attributes all the time.
+	attendEvery = 20 * time.Millisecond
 )
 
 func newHolds(t *tree, merged int) holds {
@@ -116,16 +123,48 @@ func (h *holds) add(dir int, name, path string, ino uint64) {
 // number of links is the host's.
 func (h *holds) attend(path string) {
 	f := h.files[path]
+	f.since = time.Now()
 	watch, err := h.tree.attend(f.fd, func() {
-		if h.inPlace(path, f.fd) {
-			h.attend(path)
-		} else {
-			h.drop(path)
+		switch {
+		case time.Since(f.since) >= attendEvery:
+			h.reattend(path)
+		case len(h.resting) == 0:
+			h.restAt = time.Now().Add(attendEvery)
+			fallthrough
+		default:
+			h.resting = append(h.resting, path)
 		}
 	})
 	f.watch = watch
 	if h.files[path] = f; err != nil {
 		h.drop(path)
+	}
+}
+
+// reattend attends to a file again if it still has its name.
+func (h *holds) reattend(path string) {
+	f, ok := h.files[path]
+	switch {
+	case !ok:
+	case h.inPlace(path, f.fd):
+		h.attend(path)
+	default:
+		h.drop(path)
+	}
+}
+
+// rested is when those that rest are to be attended to again.
+func (h *holds) rested() (at time.Time, some bool) { return h.restAt, len(h.resting) > 0 }
+
+// wake attends to those again, if it is time.
+func (h *holds) wake() {
+	if len(h.resting) == 0 || time.Now().Before(h.restAt) {
+		return
+	}
+	list := h.resting
+	h.resting = nil
+	for _, path := range list {
+		h.reattend(path)
 	}
 }
 

@@ -72,6 +72,9 @@ func (w *Watcher) watch(pair *overlay.Opened, since time.Time) outcome {
 				return anew
 			}
 		}
+		if l.mirror != nil {
+			l.mirror.holds.wake()
+		}
 		l.act()
 	}
 }
@@ -140,6 +143,7 @@ func (l *loop) next() time.Duration {
 	earlier(l.batch.due())
 	if l.mirror != nil {
 		earlier(l.mirror.parkedUntil())
+		earlier(l.mirror.holds.rested())
 	}
 	earlier(l.scanAt, l.tree != nil && !l.tree.settled())
 	earlier(l.retryAt, len(l.w.held)+l.again > 0)
