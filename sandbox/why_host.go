@@ -15,7 +15,7 @@ import (
 func (s *Session) host(word string) (a Answer, ok bool) {
 	want, err := policy.ParseNetAllow(word)
 	switch {
-	case err != nil && !isAddress(word):
+	case err != nil && !isAddress(word) && !isHere(word):
 		return a, false
 	case err == nil && want.Name != "" && !strings.Contains(want.Name, "."):
 		return a, false
@@ -27,6 +27,9 @@ func (s *Session) host(word string) (a Answer, ok bool) {
 	switch {
 	case p.Network == policy.Host:
 		a.Text = "reached as from the host (--net host)"
+		return a, true
+	case err != nil && strings.EqualFold(strings.TrimSuffix(word, "."), "localhost"):
+		a.Text, a.Purpose, a.Flags = "the sandbox's own localhost, not the host's", "reach a service of the host's", []string{"--net-allow", "localhost:PORT"}
 		return a, true
 	case err != nil:
 		a.Text = "not reached: " + reasonOf(err)
@@ -115,6 +118,17 @@ func isAddress(word string) bool {
 	}
 	_, err := netip.ParseAddr(word)
 	return err == nil
+}
+
+// isHere says whether a word is a name of this machine that no rule can allow, or an
+// address in a spelling that only inet_aton(3) takes: 0x7f000001, 127.1, [::1].
+func isHere(word string) bool {
+	if strings.HasPrefix(word, "[") {
+		return true
+	}
+	name, _, _ := strings.Cut(strings.ToLower(word), ":")
+	name = strings.TrimSuffix(name, ".")
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") || policy.NumericName(name)
 }
 
 // reasonOf is why a rule cannot be meant.

@@ -252,6 +252,11 @@ func TestNetPolicyTold(t *testing.T) {
 		"private.example.com:80": "not reached",
 		"169.254.169.254":        "not reached",
 		"nothing.example.com":    "there is no such name",
+		"localhost":              "the sandbox's own localhost, not the host's\nto reach a service of the host's: sbx --net-allow localhost:PORT -- COMMAND\n",
+		"app.localhost:3000":     "names below localhost are the sandbox's own",
+		"0x7f000001":             "not reached: it is no address in the usual spelling",
+		"127.1:80":               "not reached: it is no address in the usual spelling",
+		"[::ffff:127.0.0.1]:80":  "not reached: write it as the IPv4 address",
 	} {
 		if r := w.sbx("why", args); !strings.Contains(r.Stdout, want) {
 			t.Errorf("sbx why %s: %v", args, r)
