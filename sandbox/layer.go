@@ -63,6 +63,9 @@ func (e *OutsideError) Error() string {
 // may be anything, on the host or in the layer; what leads to it is taken as the
 // host has it.
 func (s *Session) Locate(pairs []Pair, typed string) (pair int, rel string, err error) {
+	if typed == "" {
+		return 0, "", errors.New(`cannot use the path "": it is empty; . is the directory itself`)
+	}
 	path := policy.Absolute(typed, s.Policy.Dir, s.Policy.Home)
 	if pair, rel, ok := longest(pairs, realParent(path)); ok {
 		return pair, rel, nil

@@ -42,7 +42,12 @@ func exportLayer(c *cli.Context, o *sandbox.Options, r *report, status *int) err
 	m := newMeter(r, "exported")
 	out := bufio.NewWriterSize(os.Stdout, 1<<20)
 	err = s.Export(out, c.Bool("home"), overlay.ExportOptions{
-		Skip:     func(path, why string) { r.line("not exported: %s: %s", path, why) },
+		Skip: func(path, why string, lost bool) {
+			r.line("not exported: %s: %s", path, why)
+			if lost {
+				*status = exitPartly
+			}
+		},
 		Progress: m.show,
 	})
 	m.end()

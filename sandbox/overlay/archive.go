@@ -50,8 +50,9 @@ type Part struct {
 
 // ExportOptions are told of what is done.
 type ExportOptions struct {
-	// Skip is told what the archive cannot have.
-	Skip     func(path, why string)
+	// Skip is told what the archive does not have; lost says that it is something that
+	// the layer's next user may miss.
+	Skip     func(path, why string, lost bool)
 	Progress func(files, bytes int64)
 }
 
@@ -120,6 +121,18 @@ func (e *exporter) source(p Part) error {
 	return err
 }
 
+// marked says whether a name of a path means something else in the format.
+func marked(path string) bool {
+	return strings.HasPrefix(path, whPrefix) || strings.Contains(path, "/"+whPrefix)
+}
+
+func (e *exporter) skip(path, why string, lost bool) error {
+	if e.opts.Skip != nil {
+		e.opts.Skip(path, why, lost)
+	}
+	return nil
+}
+
 // entry writes one file of the layer.
 func (e *exporter) entry(p Part, c Change, dirs *parents, links map[inode]string) error {
 	dir, name, err := dirs.at(c.Path)
@@ -129,10 +142,10 @@ func (e *exporter) entry(p Part, c Change, dirs *parents, links map[inode]string
 	path := p.Prefix + c.Path
 	switch {
 	case p.Home:
-	case strings.HasPrefix(name, whPrefix):
-		return errors.New("the format has no way to say a name that begins with .wh.")
-	case path == ArchiveDir:
-		return errors.New("the format uses that name itself")
+	case marked(c.Path):
+		return e.skip(path, "the format has no way to say a name that begins with .wh.", true)
+	case p.Prefix == "" && (path == ArchiveDir || under(path, ArchiveDir)):
+		return e.skip(path, "the format uses that name itself", true)
 	case c.Whiteout:
 		parent, _ := split(path)
 		return e.header(&tar.Header{Typeflag: tar.TypeReg, Name: join(parent, whPrefix+name), Mode: 0o644, Format: tar.FormatPAX})
@@ -154,10 +167,7 @@ func (e *exporter) entry(p Part, c Change, dirs *parents, links map[inode]string
 		return e.header(h)
 	case unix.S_IFREG:
 	default:
-		if e.opts.Skip != nil {
-			e.opts.Skip(path, "it is a "+c.Upper.TypeName())
-		}
-		return nil
+		return e.skip(path, "it is a "+c.Upper.TypeName(), false)
 	}
 	if c.Upper.Nlink > 1 {
 		id := inode{c.Upper.Dev, c.Upper.Ino}

@@ -128,6 +128,9 @@ type Change struct {
 	// that a directory above does: then the host's version would not show even
 	// if the layer's were not there.
 	Opaque, Hidden bool
+	// HiddenSince is since when, in nanoseconds, for a deletion by such a directory
+	// above; else 0.
+	HiddenSince int64
 	// Of a directory that only the layer has, and whose entries are not given
 	// one by one: how many entries it has at all depths, the sum of the sizes
 	// of the files, and what all of it occupies.

@@ -213,7 +213,7 @@ func TestPullHostRace(t *testing.T) {
 		n := newNotes(t)
 		o, err := p.Open()
 		must(t, err)
-		o.Pull(n, PullOptions{Selection: Selection{All: true, Paths: []string{""}}, Live: true, Unsafe: true})
+		o.Pull(n, PullOptions{Selection: Selection{All: true, Paths: []string{"d"}}, Live: true, Unsafe: true})
 		o.Close()
 		fill(t, p.Upper, "d/f=layer\n")
 	}

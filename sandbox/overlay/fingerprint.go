@@ -15,16 +15,19 @@ import (
 // modification back; the inode because most write a new file and rename it. A
 // directory's changes when it gains or loses an entry.
 type Fingerprint struct {
-	Type         byte // f d l p s c b
+	Type         byte // f d l p s c b, o
 	Mode         uint32
 	Size         int64
 	Mtime, Ctime int64
 	Ino          uint64
 }
 
-const types = "fdlpscb"
+const types = "fdlpscb" + string(hides)
 
-var typeBits = [len(types)]uint32{unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK, unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR, unix.S_IFBLK}
+// hides is the type of a directory that an opaque one of the layer hides, since Ctime.
+const hides = 'o'
+
+var typeBits = [...]uint32{unix.S_IFREG, unix.S_IFDIR, unix.S_IFLNK, unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR, unix.S_IFBLK}
 
 // FingerprintOf is the fingerprint of a name in a directory.
 func FingerprintOf(dir int, name string) (Fingerprint, error) {
@@ -41,6 +44,9 @@ func (s Stat) Fingerprint() Fingerprint {
 	}
 	return Fingerprint{}
 }
+
+// isDir says whether it is of a directory.
+func (f Fingerprint) isDir() bool { return f.Type == 'd' || f.Type == hides }
 
 // Exists says whether there was a file.
 func (f Fingerprint) Exists() bool { return f.Type != 0 }
@@ -105,26 +111,32 @@ func canonical(s string) bool {
 type Base func(path string) (Fingerprint, bool)
 
 // shadowed says whether the host's version of a path has changed since the
-// layer took its own. dir is the directory that it is in, and now that of the
-// host if the layer's is opaque.
-func (b Base) shadowed(c *Change, dir string, now Stat) bool {
+// layer took its own.
+func (b Base) shadowed(c *Change) bool {
 	if b == nil {
 		return false
 	}
-	if c.Kind == Deleted && !c.Whiteout {
-		// Nobody has noted what an opaque directory hides, but the directory:
-		// what the host has put there since is younger.
-		was, ok := b(dir)
-		return ok && now.Exists() && was != now.Fingerprint() && c.Lower.Ctime > max(was.Mtime, was.Ctime)
-	}
 	was, ok := b(c.Path)
 	if !ok {
-		return false
+		// Nobody has noted what an opaque directory hides, one by one. What the host
+		// has changed since is younger.
+		return c.HiddenSince != 0 && c.Lower.Ctime > c.HiddenSince
 	}
 	is := c.Lower.Fingerprint()
-	if c.Upper.IsDir() && !c.Opaque && was.Type == 'd' && is.Type == 'd' {
-		// The two merge: what the host adds is seen.
+	if c.Upper.IsDir() && was.isDir() && is.isDir() {
+		// What the host adds is seen, or hidden by itself.
 		return was.Mode != is.Mode
 	}
 	return was != is
+}
+
+// hiddenSince is when a directory of the layer began to hide what the host has there. A
+// build can make it anew, but the journal remembers the first.
+func (b Base) hiddenSince(path string, fd int) (int64, error) {
+	if b != nil {
+		if was, ok := b(path); ok && was.Type == hides {
+			return was.Ctime, nil
+		}
+	}
+	return birth(fd, "")
 }

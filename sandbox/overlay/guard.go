@@ -37,6 +37,11 @@ type Reason struct {
 // All and Gone gives them.
 type Guard struct {
 	o *Opened
+	// root are the last two names of the pair's path: a directory may be one of the table
+	// itself, or what is in it may be only there.
+	root string
+	// led are what guarded names of the host's lead to, and git's configuration names.
+	led map[string]*row
 	// repos remembers for a directory whether it looks like a git repository.
 	repos map[string]bool
 	// Of the directory that was asked for last: the row for it or for one above,
@@ -47,7 +52,15 @@ type Guard struct {
 }
 
 // NewGuard makes the guard of a pair.
-func NewGuard(o *Opened) *Guard { return &Guard{o: o, repos: map[string]bool{}} }
+func NewGuard(o *Opened) *Guard {
+	g := &Guard{o: o, repos: map[string]bool{}, led: map[string]*row{}, dir: "/"}
+	if up, name := split(strings.Trim(o.Lower, "/")); name != "" {
+		_, above := split(up)
+		g.root = join(above, name)
+	}
+	g.lead()
+	return g
+}
 
 // Check gives the reasons against a change, none for most.
 func (g *Guard) Check(c Change) []Reason {
@@ -73,6 +86,9 @@ func (g *Guard) Check(c Change) []Reason {
 		if why := g.link(c.Path); why != "" {
 			add(Refuse, why)
 		}
+		if name := fold(path.Base(c.Path)); contentMatters(name) {
+			add(Note, "it is a symlink, so what is in it is unknown")
+		}
 	}
 	if c.Upper.IsRegular() && c.Kind != ModeChanged {
 		list = append(list, g.content(c)...)
@@ -94,11 +110,22 @@ func Gravest(list []Reason) Level {
 func (g *Guard) named(p string) *row {
 	dir, name := split(p)
 	g.enter(dir)
-	r := byName(dir, fold(name))
+	r := byName(g.within(dir), fold(name))
+	if l := g.led[foldPath(p)]; l != nil && (r == nil || l.level > r.level) {
+		r = l
+	}
 	if r == nil || g.above != nil && g.above.level > r.level {
 		return g.above
 	}
 	return r
+}
+
+// within is a directory of the pair with the names above.
+func (g *Guard) within(dir string) string {
+	if g.root == "" || dir == "" {
+		return g.root + dir
+	}
+	return g.root + "/" + dir
 }
 
 // inRepository says whether the path is of what git would use in a directory
@@ -116,22 +143,26 @@ func (g *Guard) enter(dir string) {
 		return
 	}
 	g.dir, g.above, g.inRepo = dir, nil, false
+	above := func(r *row) {
+		if r != nil && r.name == "" && (g.above == nil || r.level > g.above.level) {
+			g.above = r
+		}
+	}
+	up, name := split(g.root)
+	above(byName(up, fold(name)))
 	for i, start := 0, 0; i <= len(dir); i++ {
 		if i < len(dir) && dir[i] != '/' {
 			continue
 		}
 		up, name := dir[:max(start-1, 0)], dir[start:i]
-		if r := byName(up, fold(name)); r != nil && r.name == "" && (g.above == nil || r.level > g.above.level) {
-			g.above = r
+		above(byName(g.within(up), fold(name)))
+		if len(g.led) > 0 {
+			above(g.led[foldPath(dir[:i])])
 		}
 		g.inRepo = g.inRepo || g.ofRepository(up, name)
 		start = i + 1
 	}
 }
-
-// repoNames are what git looks for in a directory that is to be a repository
-// without a .git around it.
-var repoNames = [...]string{"HEAD", "objects", "refs"}
 
 // ofRepository says whether a name in a directory is one that git would use, and
 // the directory looks like a repository.
@@ -143,15 +174,17 @@ func (g *Guard) ofRepository(dir, name string) bool {
 	return false
 }
 
+// repository says whether git takes a directory for a repository without a .git around
+// it (setup.c:is_git_directory): commondir names where all but its HEAD is.
 func (g *Guard) repository(dir string) bool {
 	is, ok := g.repos[dir]
 	if ok {
 		return is
 	}
-	is = true
-	for _, n := range repoNames {
-		is = is && (g.exists(g.o.upper, path.Join(dir, n)) || g.exists(g.o.lower, path.Join(dir, n)))
+	has := func(n string) bool {
+		return g.exists(g.o.upper, path.Join(dir, n)) || g.exists(g.o.lower, path.Join(dir, n))
 	}
+	is = has("HEAD") && (has("commondir") || has("objects") && has("refs"))
 	if len(g.repos) > 1000 {
 		g.repos = map[string]bool{}
 	}
@@ -193,12 +226,33 @@ func (g *Guard) link(p string) string {
 	if strings.HasPrefix(target, "/") {
 		return "it is a symlink to the absolute path " + quote(target)
 	}
+	if climbs(target) {
+		return "it is a symlink to " + quote(target) + ", which leaves a directory that may be a symlink"
+	}
 	for _, roots := range [2][2]int{{g.o.upper, g.o.lower}, {g.o.lower, g.o.upper}} {
 		if why := g.follow(roots, path.Dir(p), target); why != "" {
 			return why
 		}
 	}
 	return ""
+}
+
+// climbs says whether .. comes after a name: where that leads is known only while the
+// name is no symlink, and one may come later.
+func climbs(target string) bool {
+	name := false
+	for n := range strings.SplitSeq(target, "/") {
+		switch n {
+		case "", ".":
+		case "..":
+			if name {
+				return true
+			}
+		default:
+			name = true
+		}
+	}
+	return false
 }
 
 // follow goes the way of a symlink, as the kernel would.

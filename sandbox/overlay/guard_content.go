@@ -21,9 +21,7 @@ const maxGuarded = 4 << 20
 // content looks into the files of which only a part matters.
 func (g *Guard) content(c Change) []Reason {
 	name := fold(path.Base(c.Path))
-	switch name {
-	case ".gitattributes", "package.json", "composer.json":
-	default:
+	if !contentMatters(name) {
 		return nil
 	}
 	if name != ".gitattributes" && inDependency(c.Path) {
@@ -41,6 +39,14 @@ func (g *Guard) content(c Change) []Reason {
 		return drivers(host, layer)
 	}
 	return scripts(name, host, layer)
+}
+
+func contentMatters(name string) bool {
+	switch name {
+	case ".gitattributes", "package.json", "composer.json":
+		return true
+	}
+	return false
 }
 
 // inDependency says whether a manifest is of a package that was installed, and
@@ -102,7 +108,7 @@ func drivers(host, layer []byte) []Reason {
 
 // manifestKeys are what runs of a package.json besides its scripts, or decides
 // about what runs.
-var manifestKeys = [...]string{"packageManager", "trustedDependencies", "pnpm", "husky", "simple-git-hooks", "lint-staged", "gitHooks", "bin"}
+var manifestKeys = [...]string{"packageManager", "trustedDependencies", "pnpm", "husky", "simple-git-hooks", "lint-staged", "gitHooks", "pre-commit", "overrides", "bin"}
 
 // scripts names the scripts of package.json and composer.json that the layer
 // changes.

@@ -19,12 +19,12 @@ func fold(name string) string {
 		}
 	}
 	if !plain {
-		name = strings.ToLower(strings.Map(func(r rune) rune {
+		name = strings.Map(func(r rune) rune {
 			if ignorable(r) {
 				return -1
 			}
-			return r
-		}, name))
+			return foldRune(r)
+		}, name)
 	}
 	if len(name) >= 4 && (name[:4] == ".git" || name[:4] == "git~") {
 		base, _, _ := strings.Cut(name, ":") // an alternate stream
@@ -33,6 +33,16 @@ func fold(name string) string {
 		}
 	}
 	return name
+}
+
+// foldRune is the lower case of the first of those that differ in case alone: U+017F is
+// an s, U+212A a k.
+func foldRune(r rune) rune {
+	first := r
+	for n := unicode.SimpleFold(r); n != r; n = unicode.SimpleFold(n) {
+		first = min(first, n)
+	}
+	return unicode.ToLower(first)
 }
 
 // foldPath folds each name of a path.

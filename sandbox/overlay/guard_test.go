@@ -137,8 +137,9 @@ func TestGuardLinks(t *testing.T) {
 		2 "git": it is a symlink to ".GIT/config", which is in a git repository
 		2 "loop1": it is a symlink to "loop2", which leads back to itself
 		2 "loop2": it is a symlink to "loop1", which leads back to itself
-		2 "through": it is a symlink to "dir/../../x", which leaves the tree
+		2 "through": it is a symlink to "dir/../../x", which leaves a directory that may be a symlink
 		2 "via": it is a symlink to "hostout/lib", which leads to "/opt"
+		2 "weird": it is a symlink to "sub/./..//sub/f", which leaves a directory that may be a symlink
 	`)
 }
 
@@ -252,6 +253,97 @@ func TestGuardCounts(t *testing.T) {
 			t.Errorf("%q: %d of %d are refused, want 6 of 12", c.Path, c.Refused, c.Count)
 		}
 	}
+}
+
+// A repository of which all but HEAD is elsewhere; git takes it for one.
+func TestGuardCommonDir(t *testing.T) {
+	p := newPair(t)
+	fill(t, p.Upper, `
+		doc/HEAD=ref
+		doc/commondir=../data
+		doc/config.worktree=x
+		doc/a=x
+		data/config=x
+	`)
+	checkGuard(t, p, `
+		2 "doc/HEAD": it belongs to a git repository, which has no .git
+		2 "doc/commondir": it belongs to a git repository, which has no .git
+		2 "doc/config.worktree": it belongs to a git repository, which has no .git
+	`)
+}
+
+// A joined directory, or the tree, may have a name of the table itself.
+func TestGuardRoot(t *testing.T) {
+	for _, test := range []struct{ lower, path, want string }{
+		{"/home/u/x/.vscode", "tasks.json", byEditor},
+		{"/home/u/x/.vscode", "a/b", byEditor},
+		{"/home/u/x/.github", "agents/x.md", byAgent},
+		{"/home/u/x/.github", "workflows/ci.yml", inCI},
+		{"/home/u/.yarn/releases", "yarn.cjs", byTool},
+		{"/home/u/.claude/worktrees/x", "src/main.c", ""},
+		{"/home/u/.vim/plugin", "f.vim", ""},
+		{"/home/u/x", "tasks.json", ""},
+	} {
+		g := NewGuard(&Opened{Pair: Pair{Lower: test.lower}, lower: -1, upper: -1})
+		got := ""
+		for _, r := range g.Check(Change{Path: test.path, Kind: ModeChanged, Upper: Stat{Mode: unix.S_IFREG | 0o644}}) {
+			got = r.Text
+		}
+		if got != test.want {
+			t.Errorf("%s in %s: %q, want %q", test.path, test.lower, got, test.want)
+		}
+	}
+}
+
+// What the host's own names lead to is acted upon under these.
+func TestGuardLeads(t *testing.T) {
+	p := newPair(t)
+	fill(t, p.Lower, `
+		.envrc->src/env
+		.vscode->ed
+		.husky->/elsewhere
+		.idea->../out
+		ed/tasks.json=1
+		src/env=1
+		src/hook=1
+		src/hooks/x=1
+		src/merge=1
+		.git/hooks/pre-commit->../../src/hook
+		.git/config=[core]\n\thooksPath = src/hooks\n[merge "x"]\n\tdriver = "src/merge %A %B"\n[alias]\n\tl = !src/alias -x\n[include]\n\tpath = ../src/more\n[remote "o"]\n\turl = https://example.com/x\n
+	`)
+	conf, err := os.ReadFile(p.Lower + "/.git/config")
+	must(t, err)
+	must(t, os.WriteFile(p.Lower+"/.git/config", []byte(strings.NewReplacer(`\n`, "\n", `\t`, "\t").Replace(string(conf))), 0o644))
+	fill(t, p.Upper, `
+		ed/tasks.json=2
+		ed/new=2
+		src/env=2
+		src/hook=2
+		src/hooks/y=2
+		src/merge=2
+		src/alias=2
+		src/more=2
+		src/other=2
+	`)
+	checkGuard(t, p, `
+		2 "ed/new": a guarded name of the host's is a symlink to it
+		2 "ed/tasks.json": a guarded name of the host's is a symlink to it
+		2 "src/alias": git's configuration names it
+		2 "src/env": a guarded name of the host's is a symlink to it
+		2 "src/hook": a hook of git's is a symlink to it
+		2 "src/hooks/y": git's configuration names it
+		2 "src/merge": git's configuration names it
+		2 "src/more": git's configuration names it
+	`)
+}
+
+func TestGuardManifestLink(t *testing.T) {
+	p := newPair(t)
+	fill(t, p.Lower, "package.json={}\n")
+	fill(t, p.Upper, "package.json->p.json\np.json={}\n")
+	checkGuard(t, p, `
+		1 "package.json": it is a symlink, so what is in it is unknown
+	`)
 }
 
 func FuzzGuardName(f *testing.F) {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -38,6 +40,9 @@ func (im *importer) entry(t *tar.Reader, h *tar.Header) error {
 		return err // the root, whose mode is sbx's own business
 	}
 	parent, last := split(rel)
+	if p.marks && marked(parent) {
+		return errors.New("it is in a directory of which the name begins with .wh., which marks what is deleted")
+	}
 	dir, err := im.parent(p, parent)
 	if err != nil {
 		return err
@@ -46,6 +51,18 @@ func (im *importer) entry(t *tar.Reader, h *tar.Header) error {
 		return p.whiteoutEntry(dir, parent, last)
 	}
 	return im.make(t, h, p, dir, rel, last)
+}
+
+// modTime is the time of modification in nanoseconds, or the nearest that there is.
+func modTime(h *tar.Header) int64 {
+	const most = math.MaxInt64 / int64(time.Second)
+	switch s := h.ModTime.Unix(); {
+	case s >= most:
+		return most * int64(time.Second)
+	case s <= -most:
+		return -most * int64(time.Second)
+	}
+	return h.ModTime.UnixNano()
 }
 
 // count counts a file that is made.
@@ -145,7 +162,7 @@ func (im *importer) make(t *tar.Reader, h *tar.Header, p *part, dir int, rel, na
 	mode := uint32(h.Mode) & 0o777
 	xattrs := headerXattrs(h)
 	if h.Typeflag == tar.TypeDir {
-		p.later[rel] = later{mode, h.ModTime.UnixNano()}
+		p.later[rel] = later{mode, modTime(h)}
 		if err := p.mkdir(dir, name); err != nil || len(xattrs) == 0 {
 			return err
 		}
@@ -174,7 +191,7 @@ func (im *importer) make(t *tar.Reader, h *tar.Header, p *part, dir int, rel, na
 	if err := state.RemoveAt(dir, name); err != nil {
 		return err
 	}
-	ts := timespecs(h.ModTime.UnixNano())
+	ts := timespecs(modTime(h))
 	switch h.Typeflag {
 	case tar.TypeSymlink:
 		if h.Linkname == "" {
@@ -256,7 +273,7 @@ func (im *importer) file(t *tar.Reader, h *tar.Header, dir int, name string, mod
 	if err := unix.Fchmod(fd, mode); err != nil {
 		return err
 	}
-	return setTimes(fd, h.ModTime.UnixNano())
+	return setTimes(fd, modTime(h))
 }
 
 // fill writes a file, and leaves long runs of zeros out.

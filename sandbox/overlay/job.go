@@ -16,7 +16,7 @@ type job struct {
 	upper, lower *handle
 	list         []entry
 	count        string // the name of the directory to count
-	low          Stat   // the host's directory, if the upper's is opaque
+	since        int64  // see frame
 	results      []result
 	done         chan struct{} // nil: the results are known
 }
@@ -67,7 +67,7 @@ func (w *walk) hand(r result) bool {
 
 // files has names of the directory f compared.
 func (w *walk) files(f *frame, list []entry) bool {
-	j := &job{walk: w, path: f.path, opaque: f.opaque, low: f.lower, list: list}
+	j := &job{walk: w, path: f.path, opaque: f.opaque, since: f.since, list: list}
 	var err error
 	if f.side&inUpper != 0 {
 		if j.upper, err = w.upper.top(); err != nil {
@@ -124,7 +124,7 @@ func (j *job) do(c *comparer) {
 		case err != nil:
 			j.results = append(j.results, result{Change{Path: ch.Path}, &Error{Do: "read", Path: ch.Path, Err: err}})
 		case ch.Kind != Same || j.walk.opts.Same && (ch.Upper.Exists() || ch.Whiteout):
-			ch.Shadowed = !c.known && j.walk.opts.Base.shadowed(&ch, j.path, j.low)
+			ch.Shadowed = !c.known && j.walk.opts.Base.shadowed(&ch)
 			j.results = append(j.results, result{change: ch})
 		}
 	}
@@ -167,6 +167,9 @@ func (j *job) compare(c *comparer, e entry) (ch Change, err error) {
 		// deletion, unless nothing of the lower shows here.
 		if ch.Whiteout || e.side&inUpper == 0 || j.opaque {
 			ch.Kind = Deleted
+			if !ch.Whiteout {
+				ch.HiddenSince = j.since
+			}
 		}
 	case !low.Exists():
 		ch.Kind = Added

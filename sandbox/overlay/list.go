@@ -17,7 +17,10 @@ func (w *walk) list(f *frame) ([]entry, error) {
 		}
 		if f.side&inLower != 0 && f.path != "" && !f.opaque {
 			// The root of an overlay merges whatever it says.
-			if f.opaque, err = isOpaque(h.fd); err != nil {
+			if f.opaque, err = isOpaque(h.fd); err == nil && f.opaque {
+				f.since, err = w.opts.Base.hiddenSince(f.path, h.fd)
+			}
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -34,7 +37,7 @@ func (w *walk) list(f *frame) ([]entry, error) {
 	// names of the upper may be in the place of directories to be gone through.
 	expand := f.side == inUpper|inLower && (w.opts.Gone || len(w.asked) > 0)
 	if f.side == inLower || f.opaque || expand {
-		names, err := w.lowerNames(f)
+		names, err := w.lowerNames()
 		if err != nil {
 			return nil, err
 		}
@@ -56,14 +59,10 @@ func (w *walk) list(f *frame) ([]entry, error) {
 	return list, nil
 }
 
-// lowerNames lists the host's directory at the end of the chain, and notes in
-// the frame what it is.
-func (w *walk) lowerNames(f *frame) ([]name, error) {
+// lowerNames lists the host's directory at the end of the chain.
+func (w *walk) lowerNames() ([]name, error) {
 	h, err := w.lower.top()
 	if err != nil {
-		return nil, err
-	}
-	if f.lower, err = StatFd(h.fd); err != nil {
 		return nil, err
 	}
 	fd, err := openBeneath(h.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY)

@@ -36,8 +36,11 @@ func (w *walk) directory(f *frame, e entry, path string) bool {
 			return true // it has just gone
 		}
 		c.Kind = Deleted
+		if !c.Whiteout {
+			c.HiddenSince = f.since
+		}
 		if w.opts.Gone || below {
-			e.into.side = inLower
+			*e.into = into{side: inLower, since: f.since}
 		}
 	case !c.Upper.IsDir():
 		c.Kind = TypeChanged
@@ -49,7 +52,7 @@ func (w *walk) directory(f *frame, e entry, path string) bool {
 		if up.Perm() != low.Perm() && !copied {
 			c.Kind = ModeChanged
 		}
-		*e.into = into{inUpper | inLower, f.opaque}
+		*e.into = into{inUpper | inLower, f.opaque, f.since}
 		if !f.opaque && (c.Kind != Same || w.opts.Same) {
 			if c.Opaque, err = w.opaque(e.key); err != nil {
 				e.into.side = 0
@@ -70,7 +73,7 @@ func (w *walk) directory(f *frame, e entry, path string) bool {
 	if c.Kind == Same && !w.opts.Same || !w.asked.covers(path) {
 		return true
 	}
-	c.Shadowed = w.opts.Base.shadowed(&c, f.path, f.lower)
+	c.Shadowed = w.opts.Base.shadowed(&c)
 	if !count {
 		return w.give(c)
 	}

@@ -3,6 +3,7 @@ package overlay
 import (
 	"errors"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -98,6 +99,23 @@ func (s Selection) Named(c Change) bool {
 		}
 	}
 	return false
+}
+
+// ByName says whether a change was asked for by a name: neither all of the pair nor a
+// pattern for everything is one.
+func (s Selection) ByName(c Change) bool {
+	names := Selection{}
+	for _, p := range s.Paths {
+		if p != "" {
+			names.Paths = append(names.Paths, p)
+		}
+	}
+	for _, g := range s.Globs {
+		if slices.ContainsFunc(g.names, func(n string) bool { return strings.Trim(n, "*") != "" }) {
+			names.Globs = append(names.Globs, g)
+		}
+	}
+	return names.Named(c)
 }
 
 // Has says whether a change is selected.

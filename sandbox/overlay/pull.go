@@ -15,7 +15,7 @@ import (
 type PullOptions struct {
 	Selection
 	// Unsafe brings what Guard refuses, and what the host has changed too, of
-	// the paths that Selection names.
+	// what Selection has by name.
 	Unsafe bool
 	// Live says that the upper may be mounted: the layer keeps its copies until
 	// no mount lives.
@@ -197,7 +197,7 @@ func (p *puller) consider(c Change) error {
 		return nil
 	}
 	out := Outcome{Change: c}
-	unsafe := p.opts.Unsafe && p.opts.Named(c)
+	unsafe := p.opts.Unsafe && p.opts.ByName(c)
 	if p.opts.Guard != nil {
 		for _, r := range p.opts.Guard(c) {
 			if r.Level == Never || r.Level == Refuse && !unsafe {
@@ -249,9 +249,12 @@ func (p *puller) report(out Outcome) {
 // edited says whether the host has changed anything below a directory since the
 // layer deleted it. The journal knows the directory alone.
 func (p *puller) edited(c Change) (bool, error) {
-	at, err := p.deletedAt(c.Path)
-	if err != nil {
-		return false, err
+	at := c.HiddenSince
+	if at == 0 {
+		var err error
+		if at, err = p.deletedAt(c.Path); err != nil {
+			return false, err
+		}
 	}
 	parent, name := split(c.Path)
 	fd, err := OpenBeneath(p.o.lower, parent, unix.O_PATH|unix.O_DIRECTORY)

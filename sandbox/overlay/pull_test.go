@@ -276,7 +276,13 @@ func TestPullDrift(t *testing.T) {
 			if after := listing(t, p.Lower); after != strings.Replace(before, "g=1", "g=2", 1) {
 				t.Errorf("the host had\n%sand has\n%s", before, after)
 			}
+			// Neither all nor a pattern for all is a name.
 			all.Unsafe = true
+			refused := "D gone: " + Drifted + "\nD op/a: " + Drifted + "\nD wd: " + Drifted + "\nM f: " + Drifted + "\nM new: " + Drifted + "\nT t: " + Drifted + "\n"
+			checkPull(t, p, n, all, refused)
+			checkPull(t, p, n, PullOptions{Selection: Selection{All: true, Globs: []Pattern{{[]string{"*"}}, {[]string{"**", "*"}}}}, Unsafe: true}, refused)
+			all.Paths = []string{"f", "gone", "new", "op", "t"}
+			all.Globs = []Pattern{{[]string{"w*"}}}
 			checkPull(t, p, n, all, "D gone\nD op/a\nD wd\nM f\nM new\nT t\n")
 			checkListing(t, p.Lower, "f=2\ng=2\nnew=2\nop/\nsame=2\nt=2\n")
 			checkListing(t, p.Upper, "")

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,11 +51,13 @@ func (o *Opened) SettleFind(n Notes, remove bool) (found Found, err error) {
 		return found, nil
 	}
 	began := time.Now().UnixNano()
-	s := &settling{o: o, notes: n, remove: remove, dirs: newParents(o.upper), stale: map[string]bool{}}
+	s := &settling{o: o, notes: n, remove: remove, dirs: newParents(o.upper), stale: map[string]bool{}, linked: map[uint64][]Change{}}
 	defer s.dirs.close()
 	for path := range n.Journal.Paths(n.Pair) {
 		s.stale[path] = true
+		s.noted = append(s.noted, path)
 	}
+	slices.Sort(s.noted)
 	if remove {
 		if err := o.removeMirrors(n); err != nil {
 			s.fail(err)
@@ -78,6 +81,9 @@ func (o *Opened) SettleFind(n Notes, remove bool) (found Found, err error) {
 		}
 	}
 	s.leave("")
+	if err := s.unlink(); err != nil {
+		s.fail(&Error{Do: "settle", Path: o.Shown(""), Err: err})
+	}
 	if remove && s.first == nil {
 		s.list = append(s.list, n.settled(began))
 	}
@@ -143,7 +149,11 @@ type settling struct {
 	remove bool
 	dirs   *parents
 	stale  map[string]bool
+	noted  []string // the paths that the journal has, in order
 	open   []needless
+	// linked are the paths that equal the host's, by inode, of files with several links:
+	// they go together.
+	linked map[uint64][]Change
 	list   []state.Note
 	first  error
 }
@@ -187,8 +197,14 @@ func (s *settling) look(c Change) error {
 	if c.Kind != Same || kept || c.Upper.IsRegular() && c.Upper.Nlink > 1 {
 		s.differs(c.Path)
 	}
+	if c.Kind == Added && c.Upper.IsDir() {
+		s.retain(c.Path + "/") // the host has removed it, and what it had in it
+	}
 	if c.Kind == Deleted && !c.Whiteout {
-		return nil // the opaque directory above has its note
+		// The opaque directory above has its note. It may have one itself, of the time
+		// before, or of what was pulled.
+		delete(s.stale, c.Path)
+		return nil
 	}
 	if c.Kind == Same && s.remove && !kept {
 		switch {
@@ -197,6 +213,10 @@ func (s *settling) look(c Change) error {
 			if !c.Hidden {
 				s.open = append(s.open, needless{c.Path, c, true})
 				return nil // noted when it is left
+			}
+		case c.Upper.IsRegular() && c.Upper.Nlink > 1:
+			if !c.Hidden {
+				s.linked[c.Upper.Ino] = append(s.linked[c.Upper.Ino], c)
 			}
 		case !c.Hidden:
 			if gone, err := s.drop(c); gone || err != nil {
@@ -207,15 +227,47 @@ func (s *settling) look(c Change) error {
 	return s.note(c)
 }
 
+// retain keeps what the journal has of the paths with a prefix: the walk does not give
+// them.
+func (s *settling) retain(prefix string) {
+	from, _ := slices.BinarySearch(s.noted, prefix)
+	for _, path := range s.noted[from:] {
+		if !strings.HasPrefix(path, prefix) {
+			return
+		}
+		delete(s.stale, path)
+	}
+}
+
+// unlink drops the files of which all links equal the host's.
+func (s *settling) unlink() error {
+	for _, links := range s.linked {
+		if uint32(len(links)) != links[0].Upper.Nlink {
+			continue // one is in a directory that hides the host's, or differs
+		}
+		for _, c := range links {
+			gone, err := s.drop(c)
+			if err != nil {
+				return err
+			}
+			if !gone {
+				break
+			}
+			s.list = append(s.list, s.notes.forget(c.Path))
+		}
+	}
+	return nil
+}
+
 // drop removes a file that equals the host's, or a whiteout over nothing. One
-// with several links, or with attributes of its own, is more than its content.
+// with attributes of its own is more than its content.
 func (s *settling) drop(c Change) (bool, error) {
 	dir, name, err := s.dirs.at(c.Path)
 	if err != nil {
 		return false, err
 	}
 	if c.Upper.IsRegular() {
-		if c.Upper.Nlink > 1 || !s.o.sameXattrs(dir, name, c.Path) {
+		if !s.o.sameXattrs(dir, name, c.Path) {
 			return false, nil
 		}
 	}
@@ -291,10 +343,19 @@ func dirXattrs(dir int, name string) ([]xattr, error) {
 func (s *settling) note(c Change) error {
 	delete(s.stale, c.Path)
 	now := c.Lower.Fingerprint()
-	was, ok := s.notes.Journal.Seen(s.notes.Pair, c.Path)
+	was, ok := s.notes.Base(c.Path)
 	switch {
-	case ok && (c.Kind != Same || c.Opaque || was == now.String()):
-		return nil // of an opaque directory the names may differ
+	case c.Opaque && ok && was.Type == hides, !c.Opaque && ok && (c.Kind != Same || was == now):
+		return nil
+	case c.Opaque:
+		dir, name, err := s.dirs.at(c.Path)
+		if err != nil {
+			return err
+		}
+		if now.Ctime, err = birth(dir, name); err != nil {
+			return err
+		}
+		now.Type = hides
 	case !ok && c.Kind != Same && c.Lower.Exists() && !(c.Upper.IsDir() && c.Lower.IsDir()):
 		// Did the host's change between the moment when the layer took its
 		// own and this one? Then nobody knows what it was.

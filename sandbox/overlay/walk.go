@@ -99,10 +99,9 @@ type walk struct {
 type frame struct {
 	path string
 	side side
-	// opaque says that the lower's names do not show through; lower is then
-	// the host's directory.
+	// opaque says that the lower's names do not show through, since is when that began.
 	opaque bool
-	lower  Stat
+	since  int64
 	list   []entry
 }
 
@@ -127,6 +126,7 @@ type entry struct {
 type into struct {
 	side   side
 	opaque bool
+	since  int64
 }
 
 func newWalk(o *Opened, opts Options) (*walk, error) {
@@ -256,7 +256,7 @@ func (w *walk) unpush(s side) {
 
 // enter lists the directory at the end of the chains.
 func (w *walk) enter(path string, to into) bool {
-	f := frame{path: path, side: to.side, opaque: to.opaque}
+	f := frame{path: path, side: to.side, opaque: to.opaque, since: to.since}
 	list, err := w.list(&f)
 	if err != nil {
 		if path != "" {

@@ -1,0 +1,172 @@
+package overlay
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// shadowedPaths are the deletions and others that status shows as shadowed.
+func shadowedPaths(t *testing.T, o *Opened, n Notes) string {
+	t.Helper()
+	var list []string
+	for c, err := range o.Changes(Options{All: true, Base: n.Base, Notes: n}) {
+		must(t, err)
+		if c.Shadowed {
+			list = append(list, string(c.Kind.Letter())+c.Path)
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
+}
+
+// TestHidden: what the host edits below a directory that the layer has made anew is
+// shadowed, and not deleted by a pull of all; what it had edited before is not.
+func TestHidden(t *testing.T) {
+	p := newPair(t)
+	fill(t, p.Lower, `
+		op/before=1
+		op/after=1
+		op/s/deep=1
+		op/s/quiet=1
+		op/gone/x=1
+	`)
+	tick()
+	fill(t, p.Lower, "op/before=edited\n")
+	tick()
+	fill(t, p.Upper, `
+		op!/
+		op/new=1
+		op/s/own=1
+	`)
+	o, n := mustOpen(t, p), newNotes(t)
+	if got := shadowedPaths(t, o, n); got != "" {
+		t.Errorf("before the first note: %s", got)
+	}
+	must(t, o.Settle(n))
+	if got := shadowedPaths(t, o, n); got != "" {
+		t.Errorf("noted: %s", got)
+	}
+	tick()
+	fill(t, p.Lower, `
+		op/after=edited
+		op/s/deep=edited
+		op/gone/x=edited
+		op/added=1
+	`)
+	check := func(when string) {
+		t.Helper()
+		if got := shadowedPaths(t, o, n); got != "Dop/added Dop/after Dop/s/deep" {
+			t.Errorf("%s: %s", when, got)
+		}
+	}
+	check("edited")
+	must(t, o.Settle(n))
+	check("settled")
+	// A build that makes it anew does not make the edits older.
+	must(t, os.RemoveAll(p.Upper+"/op"))
+	tick()
+	fill(t, p.Upper, `
+		op!/
+		op/new=1
+		op/s/own=1
+	`)
+	must(t, o.Settle(n))
+	check("made anew")
+
+	var refused []string
+	must(t, o.Pull(n, PullOptions{Selection: Selection{All: true}, Report: func(out Outcome) {
+		if !out.Done() {
+			refused = append(refused, out.Change.Path)
+		}
+	}}))
+	if got := strings.Join(refused, " "); got != "op/added op/after op/gone op/s/deep" {
+		t.Errorf("refused: %s", got)
+	}
+	checkListing(t, p.Lower, `
+		op/
+		op/added=1
+		op/after=edited
+		op/gone/
+		op/gone/x=edited
+		op/new=1
+		op/s/
+		op/s/deep=edited
+		op/s/own=1
+	`)
+}
+
+// TestHiddenPulled: what a pull has brought, and the build deletes then, was not edited by
+// the host.
+func TestHiddenPulled(t *testing.T) {
+	p := newPair(t)
+	fill(t, p.Lower, "op/a=1\n")
+	tick()
+	fill(t, p.Upper, "op!/\nop/n=1\n")
+	o, n := mustOpen(t, p), newNotes(t)
+	must(t, o.Pull(n, PullOptions{Selection: Selection{Paths: []string{"op/n"}}, Live: true}))
+	must(t, os.Remove(p.Upper+"/op/n"))
+	for _, when := range []string{"live", "settled"} {
+		if got := shadowedPaths(t, o, n); got != "" {
+			t.Errorf("%s: %s", when, got)
+		}
+		must(t, o.Settle(n))
+	}
+	tick()
+	fill(t, p.Lower, "op/n=edited\n")
+	if got := shadowedPaths(t, o, n); got != "Dop/n" {
+		t.Errorf("edited: %s", got)
+	}
+}
+
+// TestRemovedAbove: what the host has removed with the directory above does not come back
+// by a pull of all.
+func TestRemovedAbove(t *testing.T) {
+	p := newPair(t)
+	fill(t, p.Lower, `
+		d/f=1
+		d/e/g=1
+	`)
+	tick()
+	fill(t, p.Upper, `
+		d/f=2
+		d/e/g=2
+		d/new=2
+	`)
+	o, n := mustOpen(t, p), newNotes(t)
+	must(t, o.Settle(n))
+	must(t, os.RemoveAll(p.Lower+"/d"))
+	for range 2 {
+		if got := shadowedPaths(t, o, n); got != "Ad Ad/e Ad/e/g Ad/f" {
+			t.Errorf("shadowed: %s", got)
+		}
+		must(t, o.Settle(n))
+	}
+	must(t, o.Pull(n, PullOptions{Selection: Selection{Paths: []string{"d/f", "d/e"}}}))
+	must(t, o.Pull(n, PullOptions{Selection: Selection{All: true}}))
+	checkListing(t, p.Lower, `
+		d/
+		d/new=2
+	`)
+}
+
+// TestPulledLinks: names of one file go from the layer when all of them are pulled.
+func TestPulledLinks(t *testing.T) {
+	p := newPair(t)
+	fill(t, p.Lower, "d/z=0\n")
+	fill(t, p.Upper, "x=1\nd/\n")
+	must(t, os.Link(p.Upper+"/x", p.Upper+"/y"))
+	must(t, os.Link(p.Upper+"/x", p.Upper+"/d/z"))
+	o, n := mustOpen(t, p), newNotes(t)
+	must(t, o.Pull(n, PullOptions{Selection: Selection{Paths: []string{"x", "d"}}}))
+	checkListing(t, p.Upper, "d/\nd/z=1\nx=1\ny=1\n")
+	must(t, o.Pull(n, PullOptions{Selection: Selection{All: true}}))
+	must(t, o.Settle(n))
+	checkListing(t, p.Upper, "")
+	checkListing(t, p.Lower, "d/\nd/z=1\nx=1\ny=1\n")
+	fill(t, p.Lower, "x=2\n")
+	if got := shadowedPaths(t, o, n); got != "" {
+		t.Errorf("shadowed: %s", got)
+	}
+}
