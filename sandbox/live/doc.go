@@ -118,15 +118,22 @@
 // The events come with others (MOVED_FROM before CREATE, and MOVED_TO before DELETE), and
 // several edits of one name within a batch are one.
 //
-// A file of more than 32 MiB is not mirrored, nor is one with a setuid, setgid or sticky bit:
-// who watches its directory gets IN_ATTRIB of that directory. Nor is what is in a git
+// A file of more than 32 MiB is not mirrored, nor is one with a setuid, setgid or sticky bit,
+// or that cannot be read: who watches its directory gets IN_ATTRIB of that directory, and a
+// mirror of what it was before is taken away. Nor is what is in a git
 // directory outside of the tree, a worktree's or a submodule's: it is shown, and watchers
 // there are not woken. Nor are files and directories of an owner or group that has no id
 // inside, which cannot be copied up.
 //
 // A directory that a build has written to, that a process inside holds (working directory,
 // descriptor, watch), and that the host renames, is ESTALE under its new name until the
-// process lets go.
+// process lets go. So is, at times, one with mirrors that nobody inside has looked up since
+// the last refresh.
+//
+// A mirror stays as it is where the host cannot be followed: of a file that the host writes
+// to by another name (a hard link), and in a directory that the host has made read-only and
+// writes to nevertheless. It goes with the last run. Extended attributes that a build gives
+// a mirrored file are lost with the next edit on the host.
 //
 // A tree that is itself moved away or replaced stays the old one for the runs that live;
 // that is said (compare).

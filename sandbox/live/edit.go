@@ -106,7 +106,13 @@ func (m *mirror) fits(e *edit) bool {
 	fits := func(st overlay.Stat) bool {
 		return !st.Exists() || st.IsSymlink() || st.IsRegular() && st.Size <= maxMirror && st.Perm()&0o7000 == 0
 	}
-	return fits(e.host) && fits(e.inside)
+	return fits(e.host) && fits(e.inside) && (!e.host.IsRegular() || m.readable(e))
+}
+
+// readable says whether the host's file can be read.
+func (m *mirror) readable(e *edit) bool {
+	dir, err := m.host.at(m.pair.LowerFd(), e.parent)
+	return err == nil && unix.Faccessat(dir, e.name, unix.R_OK, unix.AT_EACCESS|unix.AT_SYMLINK_NOFOLLOW) == nil
 }
 
 // attributes says whether of a mirrored file no more than the mode has changed.

@@ -276,13 +276,14 @@ func (m *mirror) take(path string, limit *int) {
 }
 
 // ours says whether a directory is in the layer because mirrors are, and what was noted
-// of it. One that a build has made in its place may have its inode, and is opaque.
+// of it. One that a build has made in its place may have its inode, and is opaque: of one
+// that is closed to its owner that cannot be seen.
 func (m *mirror) ours(path string) (was overlay.Mirror, ok bool) {
 	up := m.upper(path)
 	for _, was := range m.notes.Mirrors(path) {
 		if was.IsDir() && was.Looks(up) {
 			opaque, err := m.pair.Opaque(path)
-			return was, err == nil && !opaque
+			return was, err == nil && !opaque || err == unix.EACCES
 		}
 	}
 	return was, false

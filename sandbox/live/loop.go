@@ -215,6 +215,7 @@ func (l *loop) act() {
 	}
 	if needless {
 		l.batch = l.nextBatch() // nothing that the overlay has cached is wrong
+		l.postpone()
 		return
 	}
 	began := time.Now()
@@ -242,12 +243,18 @@ func (l *loop) act() {
 		l.mirror.after()
 	}
 	l.check(changed)
-	if l.mirror != nil {
-		for path, mask := range l.mirror.later {
-			l.batch.add(path, mask)
-		}
-		clear(l.mirror.later)
+	l.postpone()
+}
+
+// postpone has the next batch look at what the mirror has left for it.
+func (l *loop) postpone() {
+	if l.mirror == nil {
+		return
 	}
+	for path, mask := range l.mirror.later {
+		l.batch.add(path, mask)
+	}
+	clear(l.mirror.later)
 }
 
 // unpark looks at what mirrors have taken the place of, and it is time for.

@@ -252,6 +252,12 @@ func (m *mirror) path(path string, mask uint32) {
 	taken := leftDir(mask) && e.inside.IsDir() && other && m.withdraw(&e, maxWithdrawn)
 	switch {
 	case e.host.IsDir():
+		if len(e.was) > 0 && e.inside.Exists() && !e.inside.IsDir() {
+			defer e.close()
+			if e.open() == nil && !m.own(&e) {
+				m.giveUp(&e)
+			}
+		}
 		if mask&(unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ATTRIB) != 0 {
 			m.touch[path] = true
 		}
@@ -270,7 +276,14 @@ func (m *mirror) path(path string, mask uint32) {
 	if e.open() != nil || e.inside.IsDir() || m.own(&e) || m.fresh(&e) {
 		return
 	}
-	if !m.fits(&e) || m.until.Before(time.Now()) {
+	if m.until.Before(time.Now()) {
+		m.later[path] = mask
+		return
+	}
+	if !m.fits(&e) {
+		if len(e.was) > 0 && e.inside.Exists() {
+			m.giveUp(&e)
+		}
 		m.touch[parent] = true
 		m.holds.drop(e.path)
 		return

@@ -28,10 +28,10 @@ func (m *mirror) write(e *edit) bool {
 	}
 	defer unix.Close(fd)
 	low, err := m.host.at(m.pair.LowerFd(), e.parent)
-	if err == nil {
-		want, ok = overlay.CopiedUp(fd, low, e.name)
+	if err != nil {
+		low = -1 // it has just gone
 	}
-	if err != nil || !ok || m.set(e, want) != nil {
+	if want, ok = overlay.CopiedUp(fd, want, low, e.name); !ok || m.set(e, want) != nil {
 		m.set(e) // a build has written: it is the layer's own
 		return false
 	}
@@ -265,6 +265,14 @@ func (m *mirror) unchanged(e *edit, dir int, name string) bool {
 func (m *mirror) forget(e *edit) {
 	m.holds.drop(e.path)
 	e.close()
+}
+
+// giveUp takes a mirror away of what the host has made something of that is not mirrored:
+// the host's shows again.
+func (m *mirror) giveUp(e *edit) {
+	if m.remove(e) {
+		m.unveil(e)
+	}
 }
 
 // remove takes away what the host has no more.

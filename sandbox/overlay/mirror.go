@@ -151,28 +151,35 @@ func hashFd(h io.Writer, fd int, size int64) error {
 	return nil
 }
 
-// CopiedUp finds out what overlayfs has just copied up: fd is the copy, dir has the
-// host's file, which may have grown since. Where there is anything else in it than the
-// host has, a build was there, and ok is false.
-func CopiedUp(fd, dir int, name string) (m Mirror, ok bool) {
+// CopiedUp finds out what overlayfs has just copied up: fd is the copy, was what the host
+// had a moment before, and dir has the host's file now, which may have grown since, or
+// gone. Where there is anything else in it than the host has, or had, a build was there,
+// and ok is false.
+func CopiedUp(fd int, was Mirror, dir int, name string) (m Mirror, ok bool) {
 	st, err := StatFd(fd)
-	host, err1 := StatAt(dir, name)
-	if err != nil || err1 != nil || !st.IsRegular() || !host.IsRegular() || host.Size < st.Size {
-		return m, false
-	}
-	low, err := openRegular(dir, name, host)
-	if err != nil {
-		return m, false
-	}
-	defer unix.Close(low)
-	mine, theirs := sha256.New(), sha256.New()
-	if hashFd(mine, fd, st.Size) != nil || hashFd(theirs, low, st.Size) != nil {
+	mine := sha256.New()
+	if err != nil || !st.IsRegular() || hashFd(mine, fd, st.Size) != nil {
 		return m, false
 	}
 	m = Mirror{Mode: st.Mode, Size: st.Size, Mtime: st.Mtime}
 	mine.Sum(m.Sum[:0])
+	if m.Size != was.Size || m.Sum != was.Sum {
+		host, err := StatAt(dir, name)
+		if err != nil || !host.IsRegular() || host.Size < st.Size {
+			return m, false
+		}
+		low, err := openRegular(dir, name, host)
+		if err != nil {
+			return m, false
+		}
+		defer unix.Close(low)
+		theirs := sha256.New()
+		if hashFd(theirs, low, st.Size) != nil || m.Sum != [sha256.Size]byte(theirs.Sum(nil)) {
+			return m, false
+		}
+	}
 	now, err := StatFd(fd)
-	return m, err == nil && now == st && m.Sum == [sha256.Size]byte(theirs.Sum(nil))
+	return m, err == nil && now == st
 }
 
 // MirrorMark begins the names of temporaries that become mirrors, or were the files in

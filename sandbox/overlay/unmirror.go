@@ -32,6 +32,12 @@ func (o *Opened) removeMirrors(n Notes) error {
 			o.unpark(n, path, name)
 		}
 	}
+	for _, path := range list {
+		if err := o.openCopied(n, path); err != nil {
+			n.Journal.Write(false, done...)
+			return &Error{Do: "settle", Path: o.Shown(path), Err: err}
+		}
+	}
 	// What is in a directory comes before it.
 	for i := len(list) - 1; i >= 0; i-- {
 		if err := o.removeMirror(n, list[i]); err != nil {
@@ -117,31 +123,56 @@ func (o *Opened) removeMirror(n Notes, path string) error {
 	return nil
 }
 
-// removeCopied removes a directory that was copied up for mirrors, if the host has it no
-// more and nothing is in it. Else it gets the host's mode, and settling sees to it.
+// removeCopied removes a directory that was copied up for mirrors, if nothing is in it.
+// Else it gets the host's mode.
 func (o *Opened) removeCopied(m Mirror, dir int, name, path string) error {
 	fd, err := openBeneath(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return nil // closed to its owner, as on the host
+		return err
 	}
 	defer unix.Close(fd)
 	if opaque, err := isOpaque(fd); opaque || err != nil {
 		return err
 	}
-	low, err := OpenBeneath(o.lower, path, unix.O_PATH|unix.O_DIRECTORY)
-	if err == nil {
-		defer unix.Close(low)
-		if st, err := StatFd(low); err == nil && st.Perm() != m.Mode&0o7777 {
-			return unix.Fchmod(fd, st.Perm()&0o7777)
+	if attrs, err := listXattrs(fd); err == nil && len(attrs) == 0 && m.Size != 0 {
+		if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err != unix.ENOTEMPTY {
+			return err
 		}
+	}
+	low, err := OpenBeneath(o.lower, path, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
 		return nil
 	}
-	attrs, err := listXattrs(fd)
-	if err != nil || len(attrs) > 0 || m.Size == 0 {
-		return err
+	defer unix.Close(low)
+	st, err := StatFd(low)
+	if err == nil && st.Perm() != m.Mode&0o7777 {
+		err = unix.Fchmod(fd, st.Perm()&0o7777)
 	}
-	if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err != unix.ENOTEMPTY {
-		return err
+	return err
+}
+
+// openCopied opens a directory to its owner that was copied up for mirrors, and closed as
+// the host's was: what is in it is to be removed, and the host's may be open by now.
+func (o *Opened) openCopied(n Notes, path string) error {
+	parent, name := split(path)
+	for _, m := range n.Mirrors(path) {
+		if !m.IsDir() || m.Mode&0o700 == 0o700 || m.Mode&0o7777 == Phantom {
+			continue
+		}
+		dir, err := OpenBeneath(o.upper, parent, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return nil // it has gone
+		}
+		defer unix.Close(dir)
+		if st, err := StatAt(dir, name); err != nil || !m.Looks(st) {
+			continue
+		}
+		opened := m
+		opened.Mode |= 0o700
+		if err := n.SetMirrors(path, m, opened); err != nil {
+			return err
+		}
+		return unix.Fchmodat(dir, name, opened.Mode&0o7777, 0) // no symlink: it is a directory, and nothing runs
 	}
 	return nil
 }

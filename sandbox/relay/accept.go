@@ -10,6 +10,9 @@ import (
 	"github.com/sbx-build/sbx/sandbox/network"
 )
 
+// keepIdle is after how many seconds of silence a program is asked whether it lives.
+const keepIdle = 60
+
 // listener accepts connections for the relay.
 type listener struct {
 	r    *Relay
@@ -22,6 +25,12 @@ func (r *Relay) accept(fd int, take func(fd int, from netip.AddrPort)) error {
 	// Those that are accepted inherit it.
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
+	// A reset of a program that has died may be lost among thousands. When it is asked
+	// whether it lives, its system sends another.
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepIdle)
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 10)
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3)
 	return r.watch(fd, unix.EPOLLIN, &listener{r, fd, take})
 }
 

@@ -38,6 +38,10 @@ func (r *Relay) run() {
 		}
 		r.again()
 		r.closeDropped()
+		if n == len(events) {
+			// The wire's turn comes after that of thousands, it may be.
+			packets{r}.catchUp()
+		}
 		if r.now.Sub(r.ticked) >= time.Second {
 			r.tick()
 		}

@@ -42,6 +42,8 @@ func (c *Contact) Place() string {
 type Record struct {
 	mu   sync.Mutex
 	list map[contactKey]*Contact
+	// ports are how many ports of a host are in it, by its key with port 0.
+	ports map[contactKey]int
 	// denials are how many of them are denied.
 	denials int
 	// told is told of each denial the first time.
@@ -56,28 +58,47 @@ type contactKey struct {
 }
 
 // maxContacts bounds the record, of what is allowed and of what is not: a build can look
-// up any number of names, and must not hide by that whom it reaches.
-const maxContacts = 4096
+// up any number of names, and must not hide by that whom it reaches. maxPorts bounds the
+// ports of one host. What is beyond is counted together: the ports of a host as port 0,
+// further hosts under Others.
+const (
+	maxContacts = 4096
+	maxPorts    = 64
+)
+
+// Others is the name of what there are too many of.
+const Others = "(others)"
 
 func newRecord(told func(*network.Denied)) *Record {
-	return &Record{list: map[contactKey]*Contact{}, told: told}
+	return &Record{list: map[contactKey]*Contact{}, ports: map[contactKey]int{}, told: told}
 }
 
 // note finds the entry, or makes it.
 func (r *Record) note(key contactKey, name string, addr netip.Addr) *Contact {
 	now := time.Now()
 	c := r.list[key]
-	if c == nil {
-		c = &Contact{Name: name, Port: key.port, Proto: key.proto, First: now}
-		if addr.IsValid() {
-			c.Addr = addr.String()
+	if c == nil && key.port != 0 {
+		all := key
+		all.port = 0
+		if r.ports[all]++; r.ports[all] > maxPorts {
+			key = all
+			c = r.list[key]
 		}
+	}
+	if c == nil {
 		n := len(r.list) - r.denials
 		if key.denied {
 			n = r.denials
 		}
 		if n >= maxContacts {
-			return c
+			key, name, addr = contactKey{host: Others, denied: key.denied}, Others, netip.Addr{}
+			c = r.list[key]
+		}
+	}
+	if c == nil {
+		c = &Contact{Name: name, Port: key.port, Proto: key.proto, First: now}
+		if addr.IsValid() {
+			c.Addr = addr.String()
 		}
 		if key.denied {
 			r.denials++
@@ -112,7 +133,9 @@ func (r *Record) Denied(d *network.Denied) {
 	}
 	before := len(r.list)
 	c := r.note(contactKey{host, d.Port, proto, true}, d.Name, d.Addr)
-	c.Denied, c.Fix = d.Reason, d.Hint()
+	if c.Denied = d.Reason; c.Name != Others && c.Port == d.Port {
+		c.Fix = d.Hint()
+	}
 	first := len(r.list) > before
 	r.mu.Unlock()
 	if first && r.told != nil {

@@ -206,11 +206,11 @@ func (d *datagram) failed(err error) {
 
 // reply sends a program a datagram.
 func (r *Relay) reply(from netip.AddrPort, port uint16, data []byte) {
-	to := plan.SandboxAddr
+	to, most := plan.SandboxAddr, 65535-header4-headUDP
 	if from.Addr().Is6() {
-		to = plan.SandboxAddr6
+		to, most = plan.SandboxAddr6, 65535-header6-headUDP
 	}
-	if len(data) > 65535-header6-headUDP {
+	if len(data) > most {
 		return
 	}
 	r.wire.send(r.wire.make(func(b []byte) packet {

@@ -348,14 +348,26 @@ func (k *Lock) Discard() (string, error) {
 	return k.Layer.trash(k.Layer.Dir, discard{ids: k.Layer.IDs()})
 }
 
-// readSmall reads a small file of sbx's own, without the runtime's poller.
+// maxSmall is more than a file of sbx's own has.
+const maxSmall = 16 << 20
+
+// readSmall reads a file of sbx's own, without the runtime's poller.
 func readSmall(file string) ([]byte, error) {
 	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	buf := make([]byte, 8192)
-	n, err := unix.Read(fd, buf)
-	return buf[:max(n, 0)], err
+	for buf, have := make([]byte, 8192), 0; ; {
+		n, err := unix.Read(fd, buf[have:])
+		switch have += max(n, 0); {
+		case err == unix.EINTR:
+		case err != nil || have < len(buf):
+			return buf[:have], err
+		case have > maxSmall:
+			return nil, fmt.Errorf("it is larger than %d MiB", maxSmall>>20)
+		case have == len(buf):
+			buf = append(buf, make([]byte, len(buf))...)
+		}
+	}
 }

@@ -66,8 +66,7 @@ func (l Layer) Seeds() *Seeds {
 
 func (s *Seeds) file() string { return filepath.Join(s.layer.Dir, "seeds") }
 
-// shortHash is a hash for the file, in which each path takes a line of 90 bytes at
-// most: readSmall reads a hundred of them.
+// shortHash is a hash for the file, in which each path takes a line of 90 bytes at most.
 func shortHash(data string, n int) string {
 	sum := sha256.Sum256([]byte(data))
 	return hex.EncodeToString(sum[:n])

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -285,5 +286,18 @@ func TestErrors(t *testing.T) {
 	busy := &BusyError{Layer: l, Run: "pid 12: make"}
 	if fmt.Sprint(busy) != `cannot use the layer "default": another run has it (pid 12: make)` || busy.Hint() == "" {
 		t.Errorf("a busy layer: %v, %s", busy, busy.Hint())
+	}
+}
+
+// A file of sbx's own is read to its end.
+func TestReadSmall(t *testing.T) {
+	for _, size := range []int{0, 1, 8191, 8192, 8193, 100_000} {
+		file := filepath.Join(t.TempDir(), "f")
+		if err := os.WriteFile(file, bytes.Repeat([]byte("x"), size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if data, err := readSmall(file); err != nil || len(data) != size {
+			t.Errorf("of %d bytes %d are read, %v", size, len(data), err)
+		}
 	}
 }
