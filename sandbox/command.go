@@ -114,23 +114,49 @@ func (e *DescriptorError) Hint() string {
 	return fmt.Sprintf("sbx -- COMMAND %d>/dev/null", e.FD)
 }
 
+// standard are the modes of the standard descriptors that are regular files, 0 of others.
+type standard [3]uint32
+
 // checkDescriptors refuses what would show the host: through a directory's
 // descriptor, /proc/self/fd/N/.. leads to the host's root.
-func checkDescriptors() error {
-	for fd := 0; fd <= 2; fd++ {
+func checkDescriptors() (modes standard, err error) {
+	for fd := range modes {
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
 			continue // closed; the Go runtime opens /dev/null there
 		}
-		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			return &DescriptorError{fd, "it is a directory, and the build could leave the sandbox through it"}
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFDIR:
+			return modes, &DescriptorError{fd, "it is a directory, and the build could leave the sandbox through it"}
+		case unix.S_IFREG:
+			modes[fd] = st.Mode
 		}
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 		if err == nil && flags&unix.O_PATH != 0 {
-			return &DescriptorError{fd, "it was opened with O_PATH"}
+			return modes, &DescriptorError{fd, "it was opened with O_PATH"}
 		}
 	}
-	return nil
+	return modes, nil
+}
+
+// disarm takes back that a command has made a file of the host's, to which a standard
+// descriptor is redirected, set-user-ID or set-group-ID: it would be a program of the
+// caller's that anybody may run.
+func (s standard) disarm(o Options) {
+	for fd, was := range s {
+		var st unix.Stat_t
+		if was == 0 || unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+			continue
+		}
+		if armed := st.Mode & (unix.S_ISUID | unix.S_ISGID) &^ was; armed != 0 {
+			name := [...]string{"input", "output", "error"}[fd]
+			if err := unix.Fchmod(fd, st.Mode&0o7777&^armed); err != nil {
+				o.warn("the command has made the file of standard %s set-user-ID or set-group-ID: %v", name, err)
+			} else {
+				o.warn("the command had made the file of standard %s set-user-ID or set-group-ID: that was taken back", name)
+			}
+		}
+	}
 }
 
 // newRun makes the name of a run. The runtime has random bits at hand, seeded by

@@ -27,10 +27,12 @@ func Run(o Options) (Status, error) { return Begin().Run(o) }
 // Run runs a command in the sandbox that was begun, or in a new one where that
 // does not fit or is nil, and waits for it.
 func (b *Begun) Run(o Options) (Status, error) {
-	if err := checkDescriptors(); err != nil {
+	modes, err := checkDescriptors()
+	if err != nil {
 		return Status{}, err
 	}
 	defer b.Abandon()
+	defer modes.disarm(o)
 	s, err := Open(o)
 	if err != nil {
 		return Status{}, err
@@ -108,6 +110,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 		}
 		if atRest {
 			lock.KeepIndexes(indexes)
+			s.dropMountPoints(o)
 		}
 		if found = s.settle(atRest); found != nil {
 			s.sayShadowed(o, *found)

@@ -113,7 +113,8 @@ const pullUsage = `Flags of pull:
     --keep               Let the layer keep its copies as its own.
     --dry-run            Print what would be pulled.
     --unsafe             Pull what is named, although the guard refuses it or
-                         the host's version has changed too.
+                         the host's version has changed too; all (. or *) is
+                         no name.
 `
 
 const dropUsage = `Flags of drop:

@@ -59,7 +59,7 @@ func (r *Relay) patience() int {
 		return 0
 	}
 	wait := -1
-	if len(r.streams)+len(r.datagrams)+len(r.pings)+len(r.halves) > 0 {
+	if len(r.streams)+len(r.datagrams)+len(r.pings)+len(r.halves)+len(r.entrances) > 0 {
 		wait = 1000
 	}
 	if r.closed {
@@ -81,6 +81,7 @@ func (r *Relay) tick() {
 	r.expire()
 	r.expireDatagrams()
 	r.expirePings()
+	r.expireEntrances()
 }
 
 // again serves the sockets that had more than their share.

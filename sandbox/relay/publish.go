@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -116,7 +117,7 @@ func (p *Published) Close() { unix.Close(p.fd) }
 // serve accepts the host's connections to a published port.
 func (r *Relay) serve(p *Published) error {
 	return r.accept(p.fd, func(fd int, _ netip.AddrPort) {
-		if r.closed || len(r.guests) >= maxGuests {
+		if r.closed || len(r.guests)+len(r.entrances) >= maxGuests {
 			abort(fd)
 			return
 		}
@@ -133,7 +134,10 @@ type guest struct {
 }
 
 const (
-	maxGuests = 1024
+	// maxGuests bounds those that wait or are being connected, enterWithin the time for
+	// that: a server that accepts nothing must not have sbx hold them for ever.
+	maxGuests   = 1024
+	enterWithin = 30 * time.Second
 	// manySockets are made at once: that takes a process. Some are kept.
 	manySockets = 32
 	fewSockets  = 8
@@ -178,6 +182,7 @@ type entrance struct {
 	r     *Relay
 	guest guest
 	fd    int
+	since time.Time
 }
 
 // within are the addresses at which a server inside may listen: for its localhost, of
@@ -193,12 +198,13 @@ func (r *Relay) enter(g guest, fd int) {
 		unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_V6ONLY, 0)
 		to = sockaddrOf(netip.AddrPortFrom(netip.AddrFrom16(a.As16()), g.port))
 	}
-	e := &entrance{r, g, fd}
+	e := &entrance{r, g, fd, r.now}
 	if err := r.watch(fd, edge, e); err != nil {
 		unix.Close(fd)
 		abort(g.fd)
 		return
 	}
+	r.entrances[e] = struct{}{}
 	switch err := unix.Connect(fd, to); err {
 	case nil:
 		e.done()
@@ -208,8 +214,20 @@ func (r *Relay) enter(g guest, fd int) {
 	}
 }
 
+// expireEntrances gives up those that take too long.
+func (r *Relay) expireEntrances() {
+	for e := range r.entrances {
+		if r.now.Sub(e.since) > enterWithin {
+			delete(r.entrances, e)
+			r.drop(e.fd)
+			abort(e.guest.fd)
+		}
+	}
+}
+
 // next tries the next address, if there is one.
 func (e *entrance) next() {
+	delete(e.r.entrances, e)
 	e.r.drop(e.fd)
 	if e.guest.tried++; e.guest.tried == len(within) {
 		abort(e.guest.fd)
@@ -234,6 +252,7 @@ func (e *entrance) done() {
 		e.next()
 		return
 	}
+	delete(r.entrances, e)
 	if err := r.watch(e.guest.fd, edge, nil); err != nil {
 		abort(e.guest.fd)
 		r.drop(e.fd)

@@ -67,20 +67,22 @@ type Relay struct {
 	dropped  []int
 	buffer   [chunk]byte
 
-	streams    map[streamKey]*stream
-	peers      map[peerKey]*stream
-	lingering  []*stream
-	dialed     []*stream // in the order in which it began; some are done
-	datagrams  map[streamKey]*datagram
-	pings      map[pingKey]*ping
-	conns      map[*conn]struct{}
-	pending    []*side
-	halves     []*side // that have ended since the last tick
-	timers     timers
-	pipes      pipes
-	files      map[*os.File]struct{}
-	heldBytes  int
-	guests     []guest
+	streams   map[streamKey]*stream
+	peers     map[peerKey]*stream
+	lingering []*stream
+	dialed    []*stream // in the order in which it began; some are done
+	datagrams map[streamKey]*datagram
+	pings     map[pingKey]*ping
+	conns     map[*conn]struct{}
+	pending   []*side
+	halves    []*side // that have ended since the last tick
+	timers    timers
+	pipes     pipes
+	files     map[*os.File]struct{}
+	heldBytes int
+	guests    []guest
+	// entrances are those that are being connected.
+	entrances  map[*entrance]struct{}
 	inner      []int // sockets of the sandbox's network
 	making     bool
 	published  ports
@@ -110,7 +112,7 @@ func Start(c Config) (*Relay, error) {
 		base: c.Base, names: network.NewNames(), record: newRecord(c.Denied), resolverAddr: plan.ResolverAddr, sockets: c.Sockets, keep: c.Held,
 		epoll: -1, wake: -1, spare: -1,
 		handlers: map[int32]handler{}, streams: map[streamKey]*stream{}, peers: map[peerKey]*stream{}, datagrams: map[streamKey]*datagram{},
-		pings: map[pingKey]*ping{}, conns: map[*conn]struct{}{}, files: map[*os.File]struct{}{}, locals: map[uint16]bool{},
+		pings: map[pingKey]*ping{}, conns: map[*conn]struct{}{}, files: map[*os.File]struct{}{}, locals: map[uint16]bool{}, entrances: map[*entrance]struct{}{},
 		now: now, ticked: now, ended: make(chan struct{}),
 	}
 	if err := r.setup(c); err != nil {
@@ -244,6 +246,9 @@ func (r *Relay) release() {
 	}
 	for _, g := range r.guests {
 		abort(g.fd)
+	}
+	for e := range r.entrances {
+		abort(e.guest.fd)
 	}
 	for f := range r.files {
 		f.Close()
