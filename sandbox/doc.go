@@ -153,7 +153,8 @@
 // The kernel: a bug in it is a way out. Quotas and limits that the host keeps
 // per user are shared. A regular file that is redirected into the sandbox can be
 // opened again through /proc/self/fd, also for writing, as the command may change its mode;
-// that it is not left set-user-ID is seen to.
+// that it is not left set-user-ID is seen to when sbx ends, not while it runs, and
+// not where it is killed.
 // What is taken out of the layer and executed on the host is the user's
 // decision. Time, load and the size of the memory can be seen.
 package sandbox

@@ -85,6 +85,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	made := s.toMount(o)
 	process, err := b.advance(p, given)
 	if err != nil {
 		closePorts(ports)
@@ -110,7 +111,7 @@ func (b *Begun) Run(o Options) (Status, error) {
 		}
 		if atRest {
 			lock.KeepIndexes(indexes)
-			s.dropMountPoints(o)
+			made.drop(s)
 		}
 		if found = s.settle(atRest); found != nil {
 			s.sayShadowed(o, *found)

@@ -123,12 +123,21 @@ func isAddress(word string) bool {
 // isHere says whether a word is a name of this machine that no rule can allow, or an
 // address in a spelling that only inet_aton(3) takes: 0x7f000001, 127.1, [::1].
 func isHere(word string) bool {
-	if strings.HasPrefix(word, "[") {
-		return true
+	if in, _, closed := strings.Cut(strings.TrimPrefix(word, "["), "]"); strings.HasPrefix(word, "[") {
+		return closed && strings.Contains(in, ":")
 	}
 	name, _, _ := strings.Cut(strings.ToLower(word), ":")
 	name = strings.TrimSuffix(name, ".")
-	return name == "localhost" || strings.HasSuffix(name, ".localhost") || policy.NumericName(name)
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		return true
+	}
+	// A file may end in a number, and 404 be anything.
+	for label := range strings.SplitSeq(name, ".") {
+		if !policy.NumericName(label) {
+			return false
+		}
+	}
+	return strings.Contains(name, ".") || strings.HasPrefix(name, "0x") || len(name) > 6
 }
 
 // reasonOf is why a rule cannot be meant.

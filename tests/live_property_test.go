@@ -142,7 +142,9 @@ func TestLiveProperty(t *testing.T) {
 				t.Fatalf("%v: %s", err, run.out.String())
 			}
 			check("the layer at rest", inside(), last)
-			if got := a.sbx(t, tree, "pull", "--unsafe", "--all", "."); got.Status > 1 {
+			// All is no name for --unsafe.
+			a.sbx(t, tree, "pull", "--unsafe", "--all", "--", "a", "b", "é", "c d", "x.c", "s", "a-b", "log")
+			if got := a.sbx(t, tree, "pull", "--all"); got.Status > 1 {
 				t.Fatal(got)
 			}
 			check("pulled", host().plain(), last.plain())

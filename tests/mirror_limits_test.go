@@ -24,6 +24,7 @@ func TestMirrorMany(t *testing.T) {
 	}
 	a.edit(t, tree, `rm d/f*; echo two >t; mv t other`)
 	g.until("the deletions", `cat other; ls d | wc -l`, "two\n0\n")
+	g.until("the events", `[ $(grep -c DELETE /tmp/log) -gt 500 ] && echo seen`, "seen\n")
 	a.edit(t, tree, `for i in $(seq 1500); do echo three >d/g$i; done`)
 	g.until("new files", `cat d/g* | grep -c three`, "1500\n")
 	g.ends()

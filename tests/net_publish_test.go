@@ -25,6 +25,31 @@ func (w *world) visit(addr string) string {
 	return string(text)
 }
 
+// crowd is how many of some visitors that speak at the same moment get the answer.
+func (w *world) crowd(addr string, visitors int) (answered int) {
+	w.in(w.host, func() {
+		var list []net.Conn
+		for range visitors {
+			c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+			if err != nil {
+				break
+			}
+			defer c.Close()
+			c.SetDeadline(time.Now().Add(20 * time.Second))
+			list = append(list, c)
+		}
+		for _, c := range list {
+			io.WriteString(c, "x\n")
+		}
+		for _, c := range list {
+			if text, _ := io.ReadAll(c); string(text) == visited {
+				answered++
+			}
+		}
+	})
+	return answered
+}
+
 // eventually demands that a server answers within a while.
 func (w *world) eventually(t *testing.T, addr, want string, within time.Duration) {
 	t.Helper()
@@ -56,6 +81,11 @@ func TestNetPublish(t *testing.T) {
 					for range 100 {
 						if got := w.visit("127.0.0.1:3000"); got != visited {
 							t.Fatalf("it answers %q", got)
+						}
+					}
+					if i == 0 {
+						if got := w.crowd("127.0.0.1:3000", 400); got != 400 {
+							t.Errorf("%d of 400 are answered", got)
 						}
 					}
 					// Localhost of the host alone.

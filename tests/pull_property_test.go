@@ -89,7 +89,8 @@ func TestPullProperty(t *testing.T) {
 				sh("sbx drop --layer moved --all; sbx layer rm copied 2>/dev/null")
 				check("dropped all", other("moved"), host)
 				if round == 2 {
-					sh("sbx pull --unsafe --all . || test $? = 1")
+					// All is no name for --unsafe.
+					sh(`sbx pull --unsafe --all -- a b é x.c 'c d' a-b || test $? = 1; sbx pull --all || test $? = 1`)
 					check("pulled", a.listHost(t, tree).plain(), inside.plain())
 					check("inside after the pull", a.listInside(t, tree).plain(), inside.plain())
 				}

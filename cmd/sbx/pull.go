@@ -242,7 +242,7 @@ func drop(c *cli.Context, o *sandbox.Options, r *report, status *int) error {
 		r.line("cannot drop %q: neither the layer nor the host has it", path)
 	}
 	switch {
-	case done > 0 && everything:
+	case everything && len(paths) == 0 && bad == 0:
 		r.line("dropped all that the layer %q changed: the host's version shows again", s.Layer.Name)
 	case done > 0:
 		r.line("dropped %s: the host's version shows again", count(done, "path", "paths"))

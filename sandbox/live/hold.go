@@ -125,15 +125,14 @@ func (h *holds) attend(path string) {
 	f := h.files[path]
 	f.since = time.Now()
 	watch, err := h.tree.attend(f.fd, func() {
-		switch {
-		case time.Since(f.since) >= attendEvery:
+		if time.Since(f.since) >= attendEvery {
 			h.reattend(path)
-		case len(h.resting) == 0:
-			h.restAt = time.Now().Add(attendEvery)
-			fallthrough
-		default:
-			h.resting = append(h.resting, path)
+			return
 		}
+		if len(h.resting) == 0 {
+			h.restAt = time.Now().Add(attendEvery)
+		}
+		h.resting = append(h.resting, path)
 	})
 	f.watch = watch
 	if h.files[path] = f; err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -124,19 +125,43 @@ func (b Base) shadowed(c *Change) bool {
 	}
 	is := c.Lower.Fingerprint()
 	if c.Upper.IsDir() && was.isDir() && is.isDir() {
-		// What the host adds is seen, or hidden by itself.
-		return was.Mode != is.Mode
+		// What the host adds is seen, or hidden by itself; but of another directory in its
+		// place nothing is known.
+		return was.Mode != is.Mode || was.Type == hides && was.Ino != is.Ino
 	}
 	return was != is
 }
 
-// hiddenSince is when a directory of the layer began to hide what the host has there. A
-// build can make it anew, but the journal remembers the first.
-func (b Base) hiddenSince(path string, fd int) (int64, error) {
+// hiddenSince is when a directory of the layer began to hide what the host has there, of
+// which low is the directory. A build can make it anew, but the journal remembers the
+// first. What is in another directory than the one that was there is younger, whatever
+// its times.
+func (b Base) hiddenSince(path string, fd int, low Stat) (int64, error) {
+	if b.replaced(path, low) {
+		return always, nil
+	}
 	if b != nil {
 		if was, ok := b(path); ok && was.Type == hides {
 			return was.Ctime, nil
 		}
 	}
-	return birth(fd, "")
+	return hidingSince(fd, "")
+}
+
+// replaced says whether the host has another directory at a path than was noted.
+func (b Base) replaced(path string, low Stat) bool {
+	if b == nil {
+		return false
+	}
+	was, ok := b(path)
+	return ok && (!was.isDir() || was.Ino != low.Ino)
+}
+
+// always is before everything.
+const always = 1
+
+// hidingSince is birth, and not later than now: where birth is not known a build can set it.
+func hidingSince(dir int, name string) (int64, error) {
+	at, err := birth(dir, name)
+	return min(at, time.Now().UnixNano()), err
 }

@@ -43,7 +43,7 @@ func (g *Guard) lead() {
 		return
 	}
 	if text, err := g.read(g.o.lower, ".git/config", st); err == nil {
-		for _, p := range configPaths(string(text)) {
+		for _, p := range configPaths(g.o.Lower, string(text)) {
 			g.guard(p, byConfig)
 		}
 	}
@@ -92,20 +92,23 @@ func (g *Guard) guard(p, why string) {
 	}
 }
 
-// configPaths are the relative paths that a git configuration (git-config(1)) names, or
-// that what could be a command line in it begins with: as they are, and as those of an
-// include, which are relative to .git.
-func configPaths(text string) []string {
+// configPaths are the paths in the tree, at root, that a git configuration (git-config(1))
+// names, or that what could be a command line in it begins with; the paths of an include
+// are relative to .git.
+func configPaths(root, text string) []string {
 	var list []string
 	for line := range strings.Lines(text) {
 		key, value, ok := strings.Cut(line, "=")
 		if !ok {
 			continue
 		}
-		value = strings.Trim(strings.TrimSpace(value), `"`)
-		word, _, _ := strings.Cut(strings.TrimPrefix(value, "!"), " ")
-		for _, v := range []string{value, word} {
-			if strings.EqualFold(strings.TrimSpace(key), "path") {
+		if _, after, section := strings.Cut(key, "]"); section {
+			key = after
+		}
+		for _, v := range configWords(strings.TrimSpace(value)) {
+			if in, ok := strings.CutPrefix(v, root+"/"); ok {
+				v = in
+			} else if strings.EqualFold(strings.TrimSpace(key), "path") {
 				v = ".git/" + v
 			}
 			if v = path.Clean(v); v != "." && v != ".." && !strings.HasPrefix(v, "/") && !strings.HasPrefix(v, "../") && !strings.HasPrefix(v, ".git/") {
@@ -114,4 +117,19 @@ func configPaths(text string) []string {
 		}
 	}
 	return list
+}
+
+// configWords are what a value may name: all of it, what is in quotes, and the first word.
+func configWords(value string) []string {
+	whole := value
+	if quoted, ok := strings.CutPrefix(value, `"`); ok {
+		whole, _, _ = strings.Cut(quoted, `"`)
+	} else if i := strings.IndexAny(value, "#;"); i >= 0 {
+		whole = strings.TrimSpace(value[:i])
+	}
+	word := strings.TrimPrefix(whole, "!")
+	if i := strings.IndexAny(word, " \t;&|<>"); i >= 0 {
+		word = word[:i]
+	}
+	return []string{whole, strings.Trim(word, `"'`)}
 }

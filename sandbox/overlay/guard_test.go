@@ -337,6 +337,29 @@ func TestGuardLeads(t *testing.T) {
 	`)
 }
 
+func TestConfigPaths(t *testing.T) {
+	for text, want := range map[string]string{
+		"hooksPath = src/hooks":         "src/hooks src/hooks",
+		"\thooksPath=\"src/hooks\" # c": "src/hooks src/hooks",
+		"hooksPath = src/hooks\t; c":    "src/hooks src/hooks",
+		"hooksPath = /t/.hooks":         ".hooks .hooks",
+		"hooksPath = /elsewhere":        "",
+		"[include] path = ../x":         "x x",
+		"[include]\n\tpath = /t/x":      "x x",
+		"path = more":                   "",
+		"l = !src/alias -x":             "!src/alias -x src/alias",
+		"sshCommand = \"src/ssh -v\"":   "src/ssh -v src/ssh",
+		"fsmonitor = src/mon;true":      "src/mon src/mon",
+		"x = ../out":                    "",
+		"[core] hooksPath = h":          "h h",
+		"bare":                          "",
+	} {
+		if got := strings.Join(configPaths("/t", text), " "); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestGuardManifestLink(t *testing.T) {
 	p := newPair(t)
 	fill(t, p.Lower, "package.json={}\n")

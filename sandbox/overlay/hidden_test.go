@@ -170,3 +170,49 @@ func TestPulledLinks(t *testing.T) {
 		t.Errorf("shadowed: %s", got)
 	}
 }
+
+// TestHiddenReplaced: another directory that the host has put in the place of one that is
+// hidden is shadowed with all that is in it, whatever its times.
+func TestHiddenReplaced(t *testing.T) {
+	p := newPair(t)
+	fill(t, p.Lower, `
+		op/a=1
+		op/s/b=1
+		file=1
+		other/old=1
+		other2/old=1
+		other3/old=1
+	`)
+	tick()
+	fill(t, p.Upper, `
+		op!/
+		op/s/own=1
+		file/own=1
+	`)
+	opaque(t, p.Upper+"/file")
+	o, n := mustOpen(t, p), newNotes(t)
+	must(t, o.Settle(n))
+	tick()
+	must(t, os.RemoveAll(p.Lower+"/op/s"))
+	must(t, os.Rename(p.Lower+"/other", p.Lower+"/op/s"))
+	must(t, os.Remove(p.Lower+"/file"))
+	must(t, os.Rename(p.Lower+"/other2", p.Lower+"/file"))
+	check := func(want string) {
+		t.Helper()
+		for range 2 {
+			if got := shadowedPaths(t, o, n); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+			must(t, o.Settle(n))
+		}
+	}
+	check("Dfile/old Dop/s/old")
+	must(t, o.Pull(n, PullOptions{Selection: Selection{All: true}}))
+	must(t, os.RemoveAll(p.Lower+"/op"))
+	must(t, os.Rename(p.Lower+"/other3", p.Lower+"/op"))
+	check("Aop/s Aop/s/own Dfile/old Dop/old")
+	must(t, o.Pull(n, PullOptions{Selection: Selection{All: true}}))
+	if got := listing(t, p.Lower); !strings.Contains(got, "op/old=1") || !strings.Contains(got, "file/old=1") {
+		t.Errorf("the host has\n%s", got)
+	}
+}

@@ -18,7 +18,7 @@ func (w *walk) list(f *frame) ([]entry, error) {
 		if f.side&inLower != 0 && f.path != "" && !f.opaque {
 			// The root of an overlay merges whatever it says.
 			if f.opaque, err = isOpaque(h.fd); err == nil && f.opaque {
-				f.since, err = w.opts.Base.hiddenSince(f.path, h.fd)
+				f.since, err = w.hiddenSince(f.path, h.fd)
 			}
 			if err != nil {
 				return nil, err
@@ -57,6 +57,19 @@ func (w *walk) list(f *frame) ([]entry, error) {
 	}
 	slices.SortFunc(list, func(a, b entry) int { return cmp.Compare(a.key, b.key) })
 	return list, nil
+}
+
+// hiddenSince is since when the host's directory at the end of the chain is hidden.
+func (w *walk) hiddenSince(path string, fd int) (int64, error) {
+	low, err := w.lower.top()
+	if err != nil {
+		return 0, err
+	}
+	st, err := StatFd(low.fd)
+	if err != nil {
+		return 0, err
+	}
+	return w.opts.Base.hiddenSince(path, fd, st)
 }
 
 // lowerNames lists the host's directory at the end of the chain.

@@ -53,6 +53,9 @@ func (w *walk) directory(f *frame, e entry, path string) bool {
 			c.Kind = ModeChanged
 		}
 		*e.into = into{inUpper | inLower, f.opaque, f.since}
+		if f.opaque && w.opts.Base.replaced(path, low) {
+			e.into.since = always
+		}
 		if !f.opaque && (c.Kind != Same || w.opts.Same) {
 			if c.Opaque, err = w.opaque(e.key); err != nil {
 				e.into.side = 0

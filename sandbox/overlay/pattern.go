@@ -111,11 +111,29 @@ func (s Selection) ByName(c Change) bool {
 		}
 	}
 	for _, g := range s.Globs {
-		if slices.ContainsFunc(g.names, func(n string) bool { return strings.Trim(n, "*") != "" }) {
+		if slices.ContainsFunc(g.names, specific) {
 			names.Globs = append(names.Globs, g)
 		}
 	}
 	return names.Named(c)
+}
+
+// specific says whether a name of a pattern has a character that stands for itself.
+func specific(name string) bool {
+	for i := 0; i < len(name); i++ {
+		switch name[i] {
+		case '*', '?':
+		case '[':
+			end := strings.IndexByte(name[i:], ']')
+			if end < 0 {
+				return true
+			}
+			i += end
+		default:
+			return true
+		}
+	}
+	return false
 }
 
 // Has says whether a change is selected.

@@ -239,106 +239,6 @@ func (s *settling) retain(prefix string) {
 	}
 }
 
-// unlink drops the files of which all links equal the host's.
-func (s *settling) unlink() error {
-	for _, links := range s.linked {
-		if uint32(len(links)) != links[0].Upper.Nlink {
-			continue // one is in a directory that hides the host's, or differs
-		}
-		for _, c := range links {
-			gone, err := s.drop(c)
-			if err != nil {
-				return err
-			}
-			if !gone {
-				break
-			}
-			s.list = append(s.list, s.notes.forget(c.Path))
-		}
-	}
-	return nil
-}
-
-// drop removes a file that equals the host's, or a whiteout over nothing. One
-// with attributes of its own is more than its content.
-func (s *settling) drop(c Change) (bool, error) {
-	dir, name, err := s.dirs.at(c.Path)
-	if err != nil {
-		return false, err
-	}
-	if c.Upper.IsRegular() {
-		if !s.o.sameXattrs(dir, name, c.Path) {
-			return false, nil
-		}
-	}
-	if err := unix.Unlinkat(dir, name, 0); err != nil && err != unix.ENOENT {
-		return false, err
-	}
-	return true, nil
-}
-
-// leave goes out of the directories that path is not in.
-func (s *settling) leave(path string) {
-	for len(s.open) > 0 {
-		// "a-b" comes after "a" and before what is in it.
-		d := s.open[len(s.open)-1]
-		if path != "" && (under(path, d.path) || path < d.path+"/") {
-			return
-		}
-		s.open = s.open[:len(s.open)-1]
-		if err := s.close(d); err != nil {
-			s.fail(&Error{Do: "settle", Path: s.o.Shown(d.path), Err: err})
-		}
-	}
-}
-
-// close removes a directory if it is needless.
-func (s *settling) close(d needless) error {
-	if s.dirs.path == d.path || under(s.dirs.path, d.path) {
-		s.dirs.close()
-	}
-	dir, name, err := s.dirs.at(d.path)
-	if err != nil {
-		return err
-	}
-	if d.change.Opaque {
-		if d.agrees {
-			s.forgetBelow(d.path)
-			return state.RemoveAt(dir, name)
-		}
-		return s.note(d.change)
-	}
-	if attrs, err := dirXattrs(dir, name); err == nil && len(attrs) == 0 {
-		switch err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err {
-		case nil, unix.ENOENT:
-			return nil
-		case unix.ENOTEMPTY, unix.EEXIST:
-		default:
-			return err
-		}
-	}
-	return s.note(d.change)
-}
-
-// forgetBelow takes back what this walk has noted in a directory.
-func (s *settling) forgetBelow(path string) {
-	s.list = slices.DeleteFunc(s.list, func(n state.Note) bool { return under(n.Path, path) })
-	for p := range s.notes.Journal.Paths(s.notes.Pair) {
-		if under(p, path) {
-			s.stale[p] = true
-		}
-	}
-}
-
-func dirXattrs(dir int, name string) ([]xattr, error) {
-	fd, err := openBeneath(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	return listXattrs(fd)
-}
-
 // note makes sure that the journal has the path.
 func (s *settling) note(c Change) error {
 	delete(s.stale, c.Path)
@@ -347,15 +247,19 @@ func (s *settling) note(c Change) error {
 	switch {
 	case c.Opaque && ok && was.Type == hides, !c.Opaque && ok && (c.Kind != Same || was == now):
 		return nil
+	case c.Opaque && ok && (was.Type != 'd' || was.Ino != now.Ino):
+		return nil // the host has put another there
 	case c.Opaque:
 		dir, name, err := s.dirs.at(c.Path)
 		if err != nil {
 			return err
 		}
-		if now.Ctime, err = birth(dir, name); err != nil {
+		if now.Ctime, err = hidingSince(dir, name); err != nil {
 			return err
 		}
-		now.Type = hides
+		if now.Type = hides; ok {
+			now.Mode = was.Mode
+		}
 	case !ok && c.Kind != Same && c.Lower.Exists() && !(c.Upper.IsDir() && c.Lower.IsDir()):
 		// Did the host's change between the moment when the layer took its
 		// own and this one? Then nobody knows what it was.

@@ -16,6 +16,11 @@ func (o *Opened) removeMirrors(n Notes) error {
 	if len(list)+len(temps) == 0 {
 		return nil
 	}
+	for _, path := range list {
+		if err := o.openCopied(n, path); err != nil {
+			return &Error{Do: "settle", Path: o.Shown(path), Err: err}
+		}
+	}
 	var done []state.Note
 	var known Mirrors
 	for _, path := range list {
@@ -30,12 +35,6 @@ func (o *Opened) removeMirrors(n Notes) error {
 	for _, path := range list {
 		if name, ok := n.Parked(path); ok {
 			o.unpark(n, path, name)
-		}
-	}
-	for _, path := range list {
-		if err := o.openCopied(n, path); err != nil {
-			n.Journal.Write(false, done...)
-			return &Error{Do: "settle", Path: o.Shown(path), Err: err}
 		}
 	}
 	// What is in a directory comes before it.
@@ -172,7 +171,19 @@ func (o *Opened) openCopied(n Notes, path string) error {
 		if err := n.SetMirrors(path, m, opened); err != nil {
 			return err
 		}
-		return unix.Fchmodat(dir, name, opened.Mode&0o7777, 0) // no symlink: it is a directory, and nothing runs
+		// No symlink: it is a directory, and nothing runs.
+		if err := unix.Fchmodat(dir, name, opened.Mode&0o7777, 0); err != nil {
+			return err
+		}
+		fd, err := openBeneath(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if opaque, err := isOpaque(fd); opaque && err == nil {
+			unix.Fchmod(fd, m.Mode&0o7777) // a build has made it, with the inode of the other
+		}
+		return nil
 	}
 	return nil
 }

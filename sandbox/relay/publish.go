@@ -121,7 +121,7 @@ func (r *Relay) serve(p *Published) error {
 			abort(fd)
 			return
 		}
-		r.guests = append(r.guests, guest{fd: fd, port: p.Port})
+		r.guests = append(r.guests, guest{fd: fd, port: p.Port, since: r.now})
 		r.lead()
 	})
 }
@@ -131,6 +131,7 @@ type guest struct {
 	fd    int
 	port  uint16
 	tried int // of within
+	since time.Time
 }
 
 const (
@@ -182,7 +183,6 @@ type entrance struct {
 	r     *Relay
 	guest guest
 	fd    int
-	since time.Time
 }
 
 // within are the addresses at which a server inside may listen: for its localhost, of
@@ -198,7 +198,7 @@ func (r *Relay) enter(g guest, fd int) {
 		unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_V6ONLY, 0)
 		to = sockaddrOf(netip.AddrPortFrom(netip.AddrFrom16(a.As16()), g.port))
 	}
-	e := &entrance{r, g, fd, r.now}
+	e := &entrance{r, g, fd}
 	if err := r.watch(fd, edge, e); err != nil {
 		unix.Close(fd)
 		abort(g.fd)
@@ -217,7 +217,7 @@ func (r *Relay) enter(g guest, fd int) {
 // expireEntrances gives up those that take too long.
 func (r *Relay) expireEntrances() {
 	for e := range r.entrances {
-		if r.now.Sub(e.since) > enterWithin {
+		if r.now.Sub(e.guest.since) > enterWithin {
 			delete(r.entrances, e)
 			r.drop(e.fd)
 			abort(e.guest.fd)

@@ -57,6 +57,12 @@ type contactKey struct {
 	denied bool
 }
 
+// allPorts is the key of a host, whatever the port.
+func (k contactKey) allPorts() contactKey {
+	k.port = 0
+	return k
+}
+
 // maxContacts bounds the record, of what is allowed and of what is not: a build can look
 // up any number of names, and must not hide by that whom it reaches. maxPorts bounds the
 // ports of one host. What is beyond is counted together: the ports of a host as port 0,
@@ -78,9 +84,7 @@ func (r *Record) note(key contactKey, name string, addr netip.Addr) *Contact {
 	now := time.Now()
 	c := r.list[key]
 	if c == nil && key.port != 0 {
-		all := key
-		all.port = 0
-		if r.ports[all]++; r.ports[all] > maxPorts {
+		if all := key.allPorts(); r.ports[all] >= maxPorts {
 			key = all
 			c = r.list[key]
 		}
@@ -102,6 +106,9 @@ func (r *Record) note(key contactKey, name string, addr netip.Addr) *Contact {
 		}
 		if key.denied {
 			r.denials++
+		}
+		if key.port != 0 {
+			r.ports[key.allPorts()]++
 		}
 		r.list[key] = c
 	}

@@ -43,6 +43,9 @@ func TestRecordOthers(t *testing.T) {
 	for _, c := range list {
 		up += c.Up
 	}
+	if len(r.ports) > maxContacts {
+		t.Errorf("%d hosts are remembered", len(r.ports))
+	}
 	if len(list) != maxContacts+1 || up != 10*(4201+2*maxContacts) || list[maxContacts].Name != Others {
 		t.Errorf("%d contacts with %d bytes, the last %+v", len(list), up, list[len(list)-1])
 	}
