@@ -158,3 +158,32 @@ func TestEscapePublishReach(t *testing.T) {
 		run.end(t)
 	})
 }
+
+// TestEscapePublishSilent: a build whose server accepts nothing does not have sbx hold
+// whatever comes from the host.
+func TestEscapePublishSilent(t *testing.T) {
+	t.Parallel()
+	needTool(t, "python3")
+	w := anyWorld(t)
+	run := w.start(t, "--net=none", "-p", "8083", "--", "python3", "-c", `
+import socket, time
+s = socket.socket()
+s.bind(("127.0.0.1", 8083)); s.listen(1)
+print("ready", flush=True)
+time.sleep(1000)
+`)
+	run.until(t, "ready")
+	w.in(w.host, func() {
+		for range 1700 {
+			if c, err := net.DialTimeout("tcp", "127.0.0.1:8083", 5*time.Second); err == nil {
+				defer c.Close()
+			}
+		}
+		time.Sleep(500 * time.Millisecond)
+		if n := run.usage(t).files; n < 1000 || n > 2300 {
+			t.Errorf("sbx has %d descriptors", n)
+		}
+	})
+	run.cmd.Process.Kill()
+	run.end(t)
+}

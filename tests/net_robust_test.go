@@ -3,13 +3,17 @@ package tests
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestNetRobustStorm: a flood inside neither makes sbx grow nor stops what else goes on.
@@ -199,4 +203,41 @@ func TestNetRobustRuns(t *testing.T) {
 func openFiles() int {
 	list, _ := os.ReadDir("/proc/self/fd")
 	return len(list)
+}
+
+// TestNetRobustResets: of thousands of connections that are reset at the same moment every
+// program learns: the interface holds no more than a thousand packets, and a reset does not
+// come again.
+func TestNetRobustResets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.devices(t, func(t *testing.T) {
+		const count = 5000
+		var mu sync.Mutex
+		var held []*net.TCPConn
+		over := make(chan bool)
+		defer close(over)
+		server := w.listen(w.wan, "93.184.216.1:0", func(c net.Conn) {
+			mu.Lock()
+			held = append(held, c.(*net.TCPConn))
+			mu.Unlock()
+			<-over
+		})
+		call := fmt.Sprintf("told %s %d 15000", server, count)
+		run := w.start(t, "--", "./caller", call)
+		run.until(t, "ready")
+		// At the same moment for sbx, however fast it is.
+		run.cmd.Process.Signal(unix.SIGSTOP)
+		mu.Lock()
+		for _, c := range held {
+			c.SetLinger(0)
+			c.Close()
+		}
+		mu.Unlock()
+		time.Sleep(100 * time.Millisecond)
+		run.cmd.Process.Signal(unix.SIGCONT)
+		if r := run.end(t); !strings.Contains(r.Stdout, fmt.Sprintf("%s: done %d\n", call, count)) {
+			t.Error(r)
+		}
+	})
 }

@@ -53,6 +53,7 @@ type Guard struct {
 
 // NewGuard makes the guard of a pair.
 func NewGuard(o *Opened) *Guard {
+	// No directory of the pair is called "/", so the first is entered.
 	g := &Guard{o: o, repos: map[string]bool{}, led: map[string]*row{}, dir: "/"}
 	if up, name := split(strings.Trim(o.Lower, "/")); name != "" {
 		_, above := split(up)

@@ -1,9 +1,21 @@
 package overlay
 
 import (
+	"iter"
 	"strings"
 	"sync"
 )
+
+// row is a name that something on the host acts upon. Names are compared
+// without regard to case, because a tree may move to where it has none.
+type row struct {
+	// dir is the directory that name must be in, "" for any; it may be several
+	// names. Without name it is the directory itself and everything below.
+	// A * in name stands for any characters.
+	dir, name string
+	level     Level
+	why       string
+}
 
 // pattern is the folded last name of a row.
 type pattern struct {
@@ -85,4 +97,36 @@ func glob(pattern, name string) bool {
 		}
 	}
 	return false
+}
+
+// GuardName is a line of the guard's table, for people.
+type GuardName struct {
+	Level     Level
+	Why, Name string
+}
+
+// GuardTable gives the names that the guard knows, the graver level first, and
+// of a level those with the same reason together. A directory ends in a slash
+// and means all below it.
+func GuardTable() iter.Seq[GuardName] {
+	return func(yield func(GuardName) bool) {
+		for _, level := range [...]Level{Refuse, Note} {
+			done := map[string]bool{}
+			for i, first := range rows {
+				if first.level != level || done[first.why] {
+					continue
+				}
+				done[first.why] = true
+				for _, r := range rows[i:] {
+					if r.level != level || r.why != first.why {
+						continue
+					}
+					name := strings.TrimPrefix(r.dir+"/"+r.name, "/")
+					if !yield(GuardName{r.level, r.why, name}) {
+						return
+					}
+				}
+			}
+		}
+	}
 }

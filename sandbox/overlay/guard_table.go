@@ -1,21 +1,5 @@
 package overlay
 
-import (
-	"iter"
-	"strings"
-)
-
-// row is a name that something on the host acts upon. Names are compared
-// without regard to case, because a tree may move to where it has none.
-type row struct {
-	// dir is the directory that name must be in, "" for any; it may be several
-	// names. Without name it is the directory itself and everything below.
-	// A * in name stands for any characters.
-	dir, name string
-	level     Level
-	why       string
-}
-
 const (
 	byGit      = "git runs programs that it names"
 	byEditor   = "an editor runs or obeys it when the directory is opened"
@@ -386,36 +370,4 @@ var rows = [...]row{
 	{name: "*.config.cts", level: Note, why: byBuild},
 	{name: "*.config.mts", level: Note, why: byBuild},
 	{name: ".babelrc*", level: Note, why: byBuild},
-}
-
-// GuardName is a line of the guard's table, for people.
-type GuardName struct {
-	Level     Level
-	Why, Name string
-}
-
-// GuardTable gives the names that the guard knows, the graver level first, and
-// of a level those with the same reason together. A directory ends in a slash
-// and means all below it.
-func GuardTable() iter.Seq[GuardName] {
-	return func(yield func(GuardName) bool) {
-		for _, level := range [...]Level{Refuse, Note} {
-			done := map[string]bool{}
-			for i, first := range rows {
-				if first.level != level || done[first.why] {
-					continue
-				}
-				done[first.why] = true
-				for _, r := range rows[i:] {
-					if r.level != level || r.why != first.why {
-						continue
-					}
-					name := strings.TrimPrefix(r.dir+"/"+r.name, "/")
-					if !yield(GuardName{r.level, r.why, name}) {
-						return
-					}
-				}
-			}
-		}
-	}
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// shadowedPaths are the deletions and others that status shows as shadowed.
-func shadowedPaths(t *testing.T, o *Opened, n Notes) string {
+// checkShadowed compares what status shows as shadowed.
+func checkShadowed(t *testing.T, o *Opened, n Notes, when, want string) {
 	t.Helper()
 	var list []string
 	for c, err := range o.Changes(Options{All: true, Base: n.Base, Notes: n}) {
@@ -18,7 +18,9 @@ func shadowedPaths(t *testing.T, o *Opened, n Notes) string {
 		}
 	}
 	slices.Sort(list)
-	return strings.Join(list, " ")
+	if got := strings.Join(list, " "); got != want {
+		t.Errorf("%s: %q is shadowed, want %q", when, got, want)
+	}
 }
 
 // TestHidden: what the host edits below a directory that the layer has made anew is
@@ -41,13 +43,9 @@ func TestHidden(t *testing.T) {
 		op/s/own=1
 	`)
 	o, n := mustOpen(t, p), newNotes(t)
-	if got := shadowedPaths(t, o, n); got != "" {
-		t.Errorf("before the first note: %s", got)
-	}
+	checkShadowed(t, o, n, "before the first note", "")
 	must(t, o.Settle(n))
-	if got := shadowedPaths(t, o, n); got != "" {
-		t.Errorf("noted: %s", got)
-	}
+	checkShadowed(t, o, n, "noted", "")
 	tick()
 	fill(t, p.Lower, `
 		op/after=edited
@@ -57,9 +55,7 @@ func TestHidden(t *testing.T) {
 	`)
 	check := func(when string) {
 		t.Helper()
-		if got := shadowedPaths(t, o, n); got != "Dop/added Dop/after Dop/s/deep" {
-			t.Errorf("%s: %s", when, got)
-		}
+		checkShadowed(t, o, n, when, "Dop/added Dop/after Dop/s/deep")
 	}
 	check("edited")
 	must(t, o.Settle(n))
@@ -108,16 +104,12 @@ func TestHiddenPulled(t *testing.T) {
 	must(t, o.Pull(n, PullOptions{Selection: Selection{Paths: []string{"op/n"}}, Live: true}))
 	must(t, os.Remove(p.Upper+"/op/n"))
 	for _, when := range []string{"live", "settled"} {
-		if got := shadowedPaths(t, o, n); got != "" {
-			t.Errorf("%s: %s", when, got)
-		}
+		checkShadowed(t, o, n, when, "")
 		must(t, o.Settle(n))
 	}
 	tick()
 	fill(t, p.Lower, "op/n=edited\n")
-	if got := shadowedPaths(t, o, n); got != "Dop/n" {
-		t.Errorf("edited: %s", got)
-	}
+	checkShadowed(t, o, n, "edited", "Dop/n")
 }
 
 // TestRemovedAbove: what the host has removed with the directory above does not come back
@@ -138,9 +130,7 @@ func TestRemovedAbove(t *testing.T) {
 	must(t, o.Settle(n))
 	must(t, os.RemoveAll(p.Lower+"/d"))
 	for range 2 {
-		if got := shadowedPaths(t, o, n); got != "Ad Ad/e Ad/e/g Ad/f" {
-			t.Errorf("shadowed: %s", got)
-		}
+		checkShadowed(t, o, n, "shadowed", "Ad Ad/e Ad/e/g Ad/f")
 		must(t, o.Settle(n))
 	}
 	must(t, o.Pull(n, PullOptions{Selection: Selection{Paths: []string{"d/f", "d/e"}}}))
@@ -166,9 +156,7 @@ func TestPulledLinks(t *testing.T) {
 	checkListing(t, p.Upper, "")
 	checkListing(t, p.Lower, "d/\nd/z=1\nx=1\ny=1\n")
 	fill(t, p.Lower, "x=2\n")
-	if got := shadowedPaths(t, o, n); got != "" {
-		t.Errorf("shadowed: %s", got)
-	}
+	checkShadowed(t, o, n, "shadowed", "")
 }
 
 // TestHiddenReplaced: another directory that the host has put in the place of one that is
@@ -200,9 +188,7 @@ func TestHiddenReplaced(t *testing.T) {
 	check := func(want string) {
 		t.Helper()
 		for range 2 {
-			if got := shadowedPaths(t, o, n); got != want {
-				t.Errorf("%s, want %s", got, want)
-			}
+			checkShadowed(t, o, n, "replaced", want)
 			must(t, o.Settle(n))
 		}
 	}

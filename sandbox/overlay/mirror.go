@@ -126,15 +126,32 @@ func MirrorOf(dir int, name string) (m Mirror, err error) {
 		return m, err
 	}
 	defer unix.Close(fd)
-	h := sha256.New()
-	if err := hashFd(h, fd, st.Size); err != nil {
+	return mirrorOfFd(fd)
+}
+
+// mirrorOfFd is MirrorOf for a file that is open; errMoved says that somebody has written
+// to it meanwhile.
+func mirrorOfFd(fd int) (m Mirror, err error) {
+	st, err := StatFd(fd)
+	if err != nil {
 		return m, err
 	}
-	h.Sum(m.Sum[:0])
-	if now, err := StatFd(fd); err != nil || now.Size != st.Size || now.Mtime != st.Mtime {
+	m = Mirror{Mode: st.Mode, Size: st.Size, Mtime: st.Mtime}
+	if m.Sum, err = sumFd(fd, st.Size); err != nil {
+		return m, err
+	}
+	if now, err := StatFd(fd); err != nil || now.Size != st.Size || now.Mtime != st.Mtime || now.Ctime != st.Ctime {
 		return m, errors.Join(err, errMoved)
 	}
 	return m, nil
+}
+
+// sumFd is the sum of so many bytes.
+func sumFd(fd int, size int64) (sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	err = hashFd(h, fd, size)
+	h.Sum(sum[:0])
+	return sum, err
 }
 
 // hashFd reads so many bytes.
@@ -156,30 +173,24 @@ func hashFd(h io.Writer, fd int, size int64) error {
 // gone. Where there is anything else in it than the host has, or had, a build was there,
 // and ok is false.
 func CopiedUp(fd int, was Mirror, dir int, name string) (m Mirror, ok bool) {
-	st, err := StatFd(fd)
-	mine := sha256.New()
-	if err != nil || !st.IsRegular() || hashFd(mine, fd, st.Size) != nil {
+	m, err := mirrorOfFd(fd)
+	if err != nil || m.Mode&unix.S_IFMT != unix.S_IFREG {
 		return m, false
 	}
-	m = Mirror{Mode: st.Mode, Size: st.Size, Mtime: st.Mtime}
-	mine.Sum(m.Sum[:0])
-	if m.Size != was.Size || m.Sum != was.Sum {
-		host, err := StatAt(dir, name)
-		if err != nil || !host.IsRegular() || host.Size < st.Size {
-			return m, false
-		}
-		low, err := openRegular(dir, name, host)
-		if err != nil {
-			return m, false
-		}
-		defer unix.Close(low)
-		theirs := sha256.New()
-		if hashFd(theirs, low, st.Size) != nil || m.Sum != [sha256.Size]byte(theirs.Sum(nil)) {
-			return m, false
-		}
+	if m.Size == was.Size && m.Sum == was.Sum {
+		return m, true
 	}
-	now, err := StatFd(fd)
-	return m, err == nil && now == st
+	host, err := StatAt(dir, name)
+	if err != nil || !host.IsRegular() || host.Size < m.Size {
+		return m, false
+	}
+	low, err := openRegular(dir, name, host)
+	if err != nil {
+		return m, false
+	}
+	defer unix.Close(low)
+	theirs, err := sumFd(low, m.Size)
+	return m, err == nil && m.Sum == theirs
 }
 
 // MirrorMark begins the names of temporaries that become mirrors, or were the files in

@@ -67,23 +67,22 @@ type Relay struct {
 	dropped  []int
 	buffer   [chunk]byte
 
-	streams   map[streamKey]*stream
-	peers     map[peerKey]*stream
-	lingering []*stream
-	dialed    []*stream // in the order in which it began; some are done
-	datagrams map[streamKey]*datagram
-	pings     map[pingKey]*ping
-	conns     map[*conn]struct{}
-	pending   []*side
-	halves    []*side // that have ended since the last tick
-	timers    timers
-	pipes     pipes
-	files     map[*os.File]struct{}
-	heldBytes int
-	guests    []guest
-	// entrances are those that are being connected.
-	entrances  map[*entrance]struct{}
-	inner      []int // sockets of the sandbox's network
+	streams    map[streamKey]*stream
+	peers      map[peerKey]*stream
+	lingering  []*stream
+	dialed     []*stream // in the order in which it began; some are done
+	datagrams  map[streamKey]*datagram
+	pings      map[pingKey]*ping
+	conns      map[*conn]struct{}
+	pending    []*side
+	halves     []*side // that have ended since the last tick
+	timers     timers
+	pipes      pipes
+	files      map[*os.File]struct{}
+	heldBytes  int
+	guests     []guest
+	entrances  map[*entrance]struct{} // guests that are being connected
+	inner      []int                  // sockets of the sandbox's network
 	making     bool
 	published  ports
 	locals     map[uint16]bool // ports inside at which sbx listens for the host's localhost

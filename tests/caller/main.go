@@ -23,7 +23,7 @@ var verbs = map[string]func(args []string) error{
 	"dial": dial, "pending": pending, "epoll": epoll, "echo": echo, "stream": stream, "count": count, "closed": closed, "reset": reset, "abort": abort,
 	"many": many, "sequence": sequence, "small": small, "oob": oob, "exit": exitAtOnce, "greeting": greeting, "local": local, "idle": idle, "storm": storm,
 	"datagram": datagram, "flood": flood, "remotes": remotes, "ping": ping,
-	"lookup": lookup, "query": query, "tls": handshake, "said": saidFirst, "serve": serve, "sleep": sleep, "hoard": hoard,
+	"lookup": lookup, "query": query, "tls": handshake, "said": saidFirst, "serve": serve, "sleep": sleep, "hoard": hoard, "told": told,
 }
 
 var said []string

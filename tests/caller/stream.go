@@ -369,6 +369,27 @@ func idle(args []string) error {
 	return lineEach(conns)
 }
 
+// told ADDRESS COUNT MILLISECONDS: connects, says ready, and says of how many connections it
+// learns within that time that they have ended.
+func told(args []string) error {
+	conns, err := openMany(args[0], number(args[1]))
+	defer closeMany(conns)
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	end := time.Now().Add(time.Duration(number(args[2])) * time.Millisecond)
+	ended := 0
+	for _, c := range conns {
+		c.SetReadDeadline(end)
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			ended++
+		}
+	}
+	say("%d", ended)
+	return nil
+}
+
 // hoard ADDRESS COUNT: connects more than there can be, and says how many it got. None
 // may take longer than some seconds.
 func hoard(args []string) error {
